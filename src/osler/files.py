@@ -1,0 +1,74 @@
+"""Files that are whole or not there: atomic writes, and strict JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from osler.errors import RunError
+
+__all__ = ["strict_json", "write_atomic", "write_json", "write_text"]
+
+
+def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Writes a file so that a reader sees the old content or the new, never a part, whenever the process dies.
+
+    Args:
+        path: the file; its folder must exist.
+        write: is called once with an open binary file.
+
+    Raises:
+        RunError: the folder is read-only, or the disk is full; what stood at `path` before is still there.
+    """
+    temporary: Path | None = None
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = Path(name)
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise RunError(
+            f"{path}: cannot be written: {error.strerror or error}. What stood there before is unchanged; "
+            "free some space or choose another folder, then resume."
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes UTF-8 text atomically."""
+    write_atomic(path, lambda file: file.write(text.encode()))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes strict, indented JSON atomically."""
+    write_text(path, json.dumps(strict_json(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def strict_json(value: Any) -> Any:
+    """The same value in what JSON knows: NaN and infinities become None, numpy numbers plain ones, arrays lists.
+
+    >>> strict_json({"auc": float("nan"), "n": (1, 2)})
+    {'auc': None, 'n': [1, 2]}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): strict_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [strict_json(item) for item in value]
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if hasattr(value, "tolist"):  # numpy arrays and scalars, without importing numpy here
+        return strict_json(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return str(value)
