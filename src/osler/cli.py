@@ -1,0 +1,165 @@
+"""The command line: one short function per command, no logic.
+
+stdout carries a command's result alone; everything a person reads while it runs goes to stderr. Exit codes: 0 done, 1 a
+finding or a non-finite loss stopped it, 2 the user's mistake, 130 and 143 stopped by a signal and resumable.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from osler import __version__
+from osler.errors import OslerError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="osler",
+    help="Trains medical-image models that learn, and says why when one does not. For research; not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file; `osler init SOURCE` writes one.")]
+OverridesArgument = Annotated[list[str] | None, typer.Argument(metavar="[key=value ...]", help="Such as training.epochs=20.")]
+
+
+def _say(text: str) -> None:
+    """A line to the person, on stderr."""
+    print(text, file=sys.stderr)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"osler {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def init(
+    source: Annotated[Path, typer.Argument(help="A folder of class folders, a CSV file, or an .npz file.")],
+    out: Annotated[Path | None, typer.Option(help="The config to write; <name of the source>.yaml by default.")] = None,
+) -> None:
+    """Look at data and write a commented config."""
+    from osler.init import write_config
+
+    print(write_config(source, out))
+
+
+@app.command("show-config")
+def show_config(config: ConfigArgument, overrides: OverridesArgument = None) -> None:
+    """Print the resolved config: every default, every `auto` derived."""
+    from osler.config import config_to_yaml, load_config
+    from osler.data.load import load_data
+    from osler.train.resolve import resolve
+
+    loaded = load_config(config, overrides or ())
+    print(config_to_yaml(resolve(loaded, load_data(loaded.data))), end="")
+
+
+@app.command()
+def train(
+    config: ConfigArgument,
+    overrides: OverridesArgument = None,
+    run: Annotated[Path | None, typer.Option(metavar="DIR", help="Run folder; absent or empty.")] = None,
+    dev_mode: Annotated[bool, typer.Option("--dev-mode", help="100 samples, 3 epochs: does everything work?")] = False,
+    dev_samples: Annotated[int | None, typer.Option(metavar="N", help="At most so many samples.")] = None,
+    epochs: Annotated[int | None, typer.Option(metavar="N", help="Epochs; with phases, of each.")] = None,
+    batch_size: Annotated[int | None, typer.Option(metavar="N", help="Samples a batch.")] = None,
+    lr: Annotated[float | None, typer.Option(metavar="X", help="Learning rate.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(metavar="PATH", help="Start from this training state.")] = None,
+) -> None:
+    """Train a model; the last line is the run folder."""
+    from osler.config import load_config, training_flags
+    from osler.train.fit import train as fit_new
+
+    flags = training_flags(dev_mode, dev_samples, epochs, batch_size, lr)
+    print(fit_new(load_config(config, overrides or (), flags), run, checkpoint).path)
+
+
+@app.command()
+def resume(run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run that was stopped.")]) -> None:
+    """Continue a run in its folder, to the same bits."""
+    from osler.train.fit import resume as fit_again
+
+    print(fit_again(run).path)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN")],
+    checkpoint: Annotated[str, typer.Option(metavar="best|last", help="Which weights.")] = "best",
+    data: Annotated[Path | None, typer.Option(metavar="SOURCE", help="Other data: a config, or a source like the run's.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the evaluation as JSON.")] = False,
+) -> None:
+    """Figures with intervals; a page with pictures."""
+    from osler.evaluate import evaluate_run
+    from osler.train.inference import predict_again
+
+    evaluation = evaluate_run(run, checkpoint, data, predict_again)
+    print(evaluation.json_text() if json else evaluation.summary())
+    _say(f"Page: {evaluation.page}")
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(metavar="RUN_OR_BUNDLE")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files or folders of them.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where predictions.csv goes.")] = Path("predictions"),
+) -> None:
+    """Probabilities and decisions for images."""
+    from osler.predict import predict_files
+    from osler.runs.card import INTENDED_USE
+    from osler.train.inference import load_predictor
+
+    _say(INTENDED_USE)
+    print(predict_files(load_predictor(run), images, out))
+
+
+@app.command()
+def models() -> None:
+    """List the architectures."""
+    from osler.models import describe_models
+
+    print(describe_models())
+
+
+@app.command()
+def demo(
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Run folder; a new one under runs/ by default.")] = None,
+) -> None:
+    """Train on synthetic radiographs, evaluate, and show the page."""
+    from osler.demo import run_demo
+
+    print(run_demo(out))
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Runs a command; every error that a user can cause is one message and exit code 2."""
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        app(given, standalone_mode=True)
+    except OslerError as error:
+        if "--debug" in given:
+            raise
+        _say(f"error: {error}")
+        raise SystemExit(getattr(error, "exit_code", 2)) from None
+    except KeyboardInterrupt:
+        _say("stopped")
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        raise SystemExit(0) from None
