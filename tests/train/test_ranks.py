@@ -1,0 +1,47 @@
+"""Two processes that train together reproduce one process that accumulates the same two micro-batches."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from osler.config import Config, config_to_yaml
+from osler.runs.vitals import read_vitals
+from osler.train.fit import train
+from osler.train.state import load_checkpoint
+
+# Momentum without Adam's division by near-zero second moments, which would magnify rounding.
+SETTINGS = {"training": {"epochs": 2, "batch_size": 8, "optimizer": "sgd", "learning_rate": 0.01}, "model": {"dropout": 0.2}}
+
+
+@pytest.mark.long
+def test_two_ranks_equal_one_that_accumulates(tiny: Callable[..., Config], tmp_path: Path) -> None:
+    alone = train(tiny(**{**SETTINGS, "training": {**SETTINGS["training"], "accumulate": 2}}), tmp_path / "alone")
+    config = tmp_path / "config.yaml"
+    config.write_text(config_to_yaml(tiny(**SETTINGS)))
+    script = tmp_path / "run.py"
+    script.write_text("from osler.cli import main\nmain()\n")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*launcher, str(script), "train", str(config), "--run", str(tmp_path / "together")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    one, two = (load_checkpoint(tmp_path / name / "checkpoints" / "last.pt")["model"] for name in ("alone", "together"))
+    learned = [name for name in one if "running" not in name and "num_batches" not in name]
+    for name in learned:
+        torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
+    first, second = (read_vitals(tmp_path / name / "vitals.jsonl") for name in ("alone", "together"))
+    assert [epoch["train"]["n"] for epoch in first] == [epoch["train"]["n"] for epoch in second]
+    assert first[0]["train"]["loss"]["value"] == pytest.approx(second[0]["train"]["loss"]["value"], rel=1e-4)
+    assert alone.path.exists()
