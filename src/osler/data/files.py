@@ -1,0 +1,247 @@
+"""Image files on disk: what a folder holds, and which file a table's cell means."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from osler.data.messages import count
+from osler.errors import DataError
+from osler.imaging.read import ImageInfo, RawImage, probe_image, read_image
+
+__all__ = ["IMAGE_SUFFIXES", "FileImages", "Listing", "Located", "is_image_name", "list_images", "locate_images"]
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+# A folder with more entries than this is not searched for files that a table names loosely: it is hardly a set of images.
+MOST_SEARCHED = 2_000_000
+
+
+@dataclass(frozen=True)
+class FileImages:
+    """Images in files of their own.
+
+    Attributes:
+        root: the folder that names are relative to.
+        names: (N,) paths relative to `root`, or absolute.
+    """
+
+    root: Path
+    names: NDArray[np.str_]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def path(self, row: int) -> Path:
+        """Where one image lies."""
+        return self.root / str(self.names[row])
+
+    def read(self, row: int) -> RawImage:
+        """The pixels of one image; DataError, naming the file, where it cannot be read."""
+        return read_image(self.path(row))
+
+    def probe(self, row: int) -> ImageInfo:
+        """Size and depth from the file's header."""
+        return probe_image(self.path(row))
+
+    def identity(self, row: int) -> str:
+        """Path, size and time of change of the file; DataError where it is gone."""
+        path = os.path.abspath(self.path(row))
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read: {error.strerror}; it was there when the source was listed") from error
+        return f"{path}|{status.st_size}|{status.st_mtime_ns}"
+
+    def take(self, rows: NDArray[np.intp]) -> FileImages:
+        """The images of these rows, in this order."""
+        return replace(self, names=self.names[rows])
+
+
+@dataclass
+class Listing:
+    """The files below a folder, without a look at their content.
+
+    Attributes:
+        names: image files relative to the folder with "/" between parts, sorted.
+        hidden: files and folders whose name begins with a dot, or that an archive left behind; not looked into.
+        links: linked folders, which are not followed, as they may lead back here.
+        others: files that are no image by their name, by suffix.
+    """
+
+    names: list[str] = field(default_factory=list)
+    hidden: int = 0
+    links: int = 0
+    others: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: Listing, prefix: str) -> None:
+        """Takes over another folder's listing, its names put below `prefix`."""
+        self.names += [f"{prefix}/{name}" for name in other.names] if prefix else other.names
+        self.hidden += other.hidden
+        self.links += other.links
+        self.others += other.others
+
+    def notes(self) -> tuple[str, ...]:
+        """What was passed over, one sentence each."""
+        kinds = ", ".join(f"{number:,} {suffix or 'without a suffix'}" for suffix, number in self.others.most_common(5))
+        total = sum(self.others.values())
+        said = (
+            (self.hidden, f"{count(self.hidden, 'hidden file or folder', 'hidden files or folders')} ignored."),
+            (self.links, f"{count(self.links, 'linked folder')} not followed."),
+            (total, f"{count(total, 'file')} ignored as no image by the name ({kinds}); read are {', '.join(IMAGE_SUFFIXES)}."),
+        )
+        return tuple(sentence for number, sentence in said if number)
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file's name ends as an image's does.
+
+    >>> is_image_name("a.JPG"), is_image_name("a.txt")
+    (True, False)
+    """
+    return name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a name is one that people do not mean: dot files, and what archives and thumbnails leave behind.
+
+    >>> is_hidden(".DS_Store"), is_hidden("__MACOSX"), is_hidden("a.png")
+    (True, True, False)
+    """
+    return name.startswith(".") or name in ("__MACOSX", "Thumbs.db", "desktop.ini", "lost+found")
+
+
+def list_images(folder: Path, most: int | None = None) -> Listing:
+    """All image files below a folder; one directory scan a folder and no look at a file, so 100,000 take well under a second.
+
+    Args:
+        folder: where to look.
+        most: give up, with an empty listing, when there are more entries than this.
+
+    Raises:
+        DataError: the folder cannot be listed.
+    """
+    listing, seen = Listing(), 0
+    for prefix, entries in _walk(folder):
+        seen += len(entries)
+        if most is not None and seen > most:
+            return Listing()
+        for entry in entries:
+            if is_hidden(entry.name):
+                listing.hidden += 1
+            elif entry.is_dir(follow_symlinks=False):
+                continue
+            elif is_image_name(entry.name):
+                listing.names.append(prefix + entry.name)
+            elif entry.is_symlink() and entry.is_dir():
+                listing.links += 1
+            else:
+                listing.others[PurePosixPath(entry.name).suffix.lower()] += 1
+    listing.names.sort()
+    return listing
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
+    waiting = [""]
+    while waiting:
+        prefix = waiting.pop()
+        try:
+            with os.scandir(os.path.join(folder, prefix)) as entries:
+                found = list(entries)
+        except OSError as error:
+            raise DataError(f"{folder / prefix}: cannot be listed: {error.strerror}") from error
+        yield prefix, found
+        waiting += [
+            f"{prefix}{entry.name}/" for entry in found if entry.is_dir(follow_symlinks=False) and not is_hidden(entry.name)
+        ]
+
+
+# --- from a table's cells to files ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Located:
+    """Which file each cell of a table means.
+
+    Attributes:
+        names: (N,) paths relative to the root; "" where there is no file, or more than one it could be.
+        ambiguous: cell to the files it could mean.
+        notes: how cells were read where they were not plain paths, one sentence each.
+    """
+
+    names: NDArray[np.str_]
+    ambiguous: dict[str, list[str]]
+    notes: tuple[str, ...]
+
+
+def locate_images(cells: Sequence[str], root: Path) -> Located:
+    """Finds the files that cells name.
+
+    First as paths from `root`. What is not there is looked for in `root/images`, then anywhere below `root`: as the end of a
+    path, and for cells without an image suffix also with one added. A cell that fits several files is left open.
+
+    Args:
+        cells: (N,) texts.
+        root: the folder that relative paths start at.
+    """
+    wanted = {cell: cell.replace("\\", "/") for cell in cells if cell}
+    existing = _existing(set(wanted.values()), root)
+    meant = {cell: path for cell, path in wanted.items() if path in existing}
+    ambiguous: dict[str, list[str]] = {}
+    notes: list[str] = []
+    for folder in ("images", ""):
+        still_open = {cell: path for cell, path in wanted.items() if cell not in meant and cell not in ambiguous}
+        if not still_open or not (root / folder).is_dir():
+            continue
+        listing = Listing()
+        listing.add(list_images(root / folder, MOST_SEARCHED), folder)
+        found, several = _match(still_open, listing.names)
+        meant |= found
+        ambiguous |= several
+        if found:
+            cell, name = next(iter(found.items()))
+            notes.append(f"{count(len(found), 'image')} were found below {root} by name: {cell!r} is {name!r}.")
+    return Located(np.array([meant.get(cell, "") for cell in cells], dtype=str), ambiguous, tuple(notes))
+
+
+def _existing(paths: set[str], root: Path) -> set[str]:
+    """The image files among these paths, by one scan of each folder named instead of a look at each file."""
+    existing = set()
+    for prefix in {path[: path.rfind("/") + 1] for path in paths}:
+        folder = os.path.join(root, prefix)
+        if os.path.isdir(folder):
+            with os.scandir(folder) as entries:
+                existing |= {prefix + entry.name for entry in entries if is_image_name(entry.name)}
+    return existing & paths
+
+
+def _match(wanted: dict[str, str], names: list[str]) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Cells that are the end of one file's path, the suffix of the file left out where the cell has none; and of several."""
+    ends: dict[str, list[str]] = {}
+    for name in names:
+        last = name[name.rfind("/") + 1 :]
+        ends.setdefault(last, []).append(name)
+        ends.setdefault(last[: last.rfind(".")], []).append(name)
+    meant: dict[str, str] = {}
+    several: dict[str, list[str]] = {}
+    for cell, path in wanted.items():
+        fits = [name for name in ends.get(path[path.rfind("/") + 1 :], ()) if _is_end(path, name)]
+        if len(fits) == 1:
+            meant[cell] = fits[0]
+        elif fits:
+            several[cell] = fits
+    return meant, several
+
+
+def _is_end(path: str, name: str) -> bool:
+    """Whether a path is the end of a file's, part by part.
+
+    >>> _is_end("a/1.png", "images/a/1.png"), _is_end("1", "images/1.png"), _is_end("1.png", "images/11.png")
+    (True, True, False)
+    """
+    return f"/{name}".endswith(f"/{path}") or f"/{name[: name.rfind('.')]}".endswith(f"/{path}")

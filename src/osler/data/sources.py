@@ -1,0 +1,31 @@
+"""Sources: where samples come from. A source finds images and labels; it looks at no pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from osler.config import DataConfig
+from osler.data.arrays import array_samples
+from osler.data.folder import folder_samples
+from osler.data.phantom import phantom_samples
+from osler.data.samples import Samples
+from osler.data.table import table_samples
+from osler.errors import lookup
+
+__all__ = ["SOURCES", "load_source"]
+
+SOURCES: dict[str, Callable[[DataConfig], Samples]] = {
+    "phantom": phantom_samples,
+    "folder": folder_samples,
+    "csv": table_samples,
+    "npz": array_samples,
+}
+
+
+def load_source(config: DataConfig) -> Samples:
+    """The samples of the configured source, in a stable order; what was adapted or assumed stands in their notes.
+
+    Raises:
+        DataError: the source does not exist or makes no sense; all faults found are reported together.
+    """
+    return lookup(SOURCES, config.source, "data.source")(config)
