@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from osler.data.messages import count
 from osler.errors import DataError
-from osler.imaging.read import ImageInfo, RawImage, probe_image, read_image
+from osler.imaging.read import IMAGE_SUFFIXES, ImageInfo, RawImage, probe_image, read_image
 
-__all__ = ["IMAGE_SUFFIXES", "FileImages", "Listing", "Located", "is_image_name", "list_images", "locate_images"]
+__all__ = ["FileImages", "Listing", "Located", "is_image_name", "list_images", "locate_images"]
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 # A folder with more entries than this is not searched for files that a table names loosely: it is hardly a set of images.
 MOST_SEARCHED = 2_000_000
 

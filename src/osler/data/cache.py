@@ -1,0 +1,224 @@
+"""Prepared images of a whole source in memory-mapped shards, made on demand, shared by runs and processes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from osler.data.filling import Filling, Job
+from osler.data.samples import Samples
+from osler.data.shards import SCHEMA, Geometry, ShardStore, digest, rows_per_shard, storage_error
+from osler.errors import DataError
+from osler.imaging.preparation import Preparation
+
+__all__ = ["PackedCache", "Progress", "cache_folder", "open_cache"]
+
+Progress = Callable[[int, int], None]
+"""Called with the number of images done and of all that this call waits for."""
+
+_COMMIT_SECONDS = 2.0
+"""How much work a power cut may cost; each commit waits for the disk."""
+
+
+@dataclass
+class PackedCache:
+    """Prepared images of a source, by its rows.
+
+    Attributes:
+        samples: the whole source, not a subset: rows are its rows.
+        preparation: what was done to every image.
+        unreadable: row → why its image cannot be used; what to do with it is the caller's decision. Tried anew by each process.
+        changed: rows whose image is no longer what it was when it was last prepared; they were prepared again.
+    """
+
+    samples: Samples
+    preparation: Preparation
+    store: ShardStore
+    unreadable: dict[int, str] = field(default_factory=dict)
+    changed: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._identities = np.zeros((len(self.samples), 2), np.uint64)
+        self._identified = np.zeros(len(self.samples), bool)
+        self._slots = np.full(len(self.samples), -1, np.int64)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one image."""
+        return self.preparation.shape
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the preparation."""
+        return self.preparation.fingerprint()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was found damaged, or changed since, and put right; one sentence each."""
+        changed = (
+            f"{len(self.changed)} image(s) are not what they were when last prepared (changed, moved, or of another set of the "
+            "same names); they were prepared again"
+        )
+        return (*self.store.notes, changed) if self.changed else tuple(self.store.notes)
+
+    def ensure(self, rows: ArrayLike, workers: int = 1, progress: Progress | None = None) -> None:
+        """Prepares those of these rows that are not prepared yet; the rest costs a look at each file's time and size.
+
+        May be killed at any moment and called again; where another process prepares the same rows, waits for it. Images that
+        cannot be used are collected in `unreadable`.
+
+        Args:
+            rows: of the source, in any order, repeats allowed.
+            workers: the most processes to use; few or quick images are prepared in this one.
+            progress: told how far it is.
+
+        Raises:
+            DataError: the disk is full, or the folder cannot be written.
+        """
+        wanted = np.unique(np.asarray(rows, np.int64))
+        self._identify(wanted)
+        self._find(wanted)
+        missing = self._missing(wanted)
+        if not len(missing):
+            return
+        try:
+            with self.store.lock(self._watcher(wanted, progress)):
+                self._find(wanted)
+                self._fill(self._missing(wanted), workers, progress)
+        except OSError as error:
+            raise storage_error(self.store.folder, error, "preparing images") from error
+        self._find(wanted)
+
+    def gather(self, rows: ArrayLike, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """The images of these rows, copied at once.
+
+        Args:
+            rows: (B,) of the source, in any order, repeats allowed; all of them were given to `ensure` and are readable.
+            out: (B, C, H, W) uint8, contiguous, to be filled; null: a new one.
+
+        Returns:
+            (B, C, H, W) uint8 from 0 to 255.
+
+        Raises:
+            DataError: a row is not prepared, or a shard cannot be opened.
+        """
+        asked = np.asarray(rows, np.int64)
+        slots = self._slots[asked]
+        if len(slots) and slots.min() < 0:
+            row = int(asked[int(slots.argmin())])
+            why = self.unreadable.get(row, "it is not prepared: call ensure with its row first")
+            raise DataError(f"{self.samples.ids[row]}: no pixels in the cache: {why}")
+        images = np.empty((len(slots), *self.shape), np.uint8) if out is None else out
+        assert images.shape == (len(slots), *self.shape), f"out is {images.shape}"
+        self.store.gather(slots, images)
+        return images
+
+    # --- which rows are where ---
+
+    def _identify(self, rows: NDArray[np.int64]) -> None:
+        """Looks once at the state of each row's source."""
+        for row in rows[~self._identified[rows]].tolist():
+            try:
+                self._identities[row] = digest(self.samples.images.identity(row))
+            except DataError as error:
+                self._refuse(row, str(error))
+            self._identified[row] = True
+
+    def _refuse(self, row: int, why: str) -> None:
+        name = str(self.samples.ids[row])
+        self.unreadable[row] = why if name in why else f"{name}: {why}"
+
+    def _find(self, rows: NDArray[np.int64]) -> None:
+        """Looks the rows up in the index by their state, and holds their shards."""
+        records = self.store.records()
+        records = records[records["row"] < len(self.samples)]
+        known = records["row"]
+        current = self._identified[known] & (self._identities[known] == records["identity"]).all(axis=1)
+        self._slots[known[current]] = records["slot"][current]
+        missing = self._missing(rows)
+        self.changed.update(missing[np.isin(missing, known)].tolist())
+        slots = self._slots[rows]
+        self.store.hold(slots[slots >= 0])
+
+    def _missing(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        absent = rows[self._slots[rows] < 0]
+        return absent[~np.isin(absent, np.fromiter(self.unreadable, np.int64, len(self.unreadable)))]
+
+    def _watcher(self, rows: NDArray[np.int64], progress: Progress | None) -> Callable[[], None] | None:
+        """Shows the progress of the other process while this one waits for it."""
+        if progress is None:
+            return None
+        total = len(self._missing(rows))
+
+        def look() -> None:
+            self._find(rows)
+            progress(total - len(self._missing(rows)), total)
+
+        return look
+
+    # --- preparing ---
+
+    def _fill(self, rows: NDArray[np.int64], workers: int, progress: Progress | None) -> None:
+        if not len(rows):
+            return
+        slots = self.store.reserve(len(rows))
+        job = Job(self.samples.images, self.preparation, self.store.geometry)
+        finished: list[NDArray[np.intp]] = []
+        done, committed = 0, time.monotonic()
+        try:
+            for positions, said in Filling(job, rows, slots, workers).run():
+                for position, why in zip(positions.tolist(), said, strict=True):
+                    if why is not None:
+                        self._refuse(int(rows[position]), why)
+                finished.append(positions[[why is None for why in said]])
+                done += len(positions)
+                if time.monotonic() - committed > _COMMIT_SECONDS:
+                    self._commit(rows, slots, finished)
+                    committed = time.monotonic()
+                if progress is not None:
+                    progress(done, len(rows))
+        finally:
+            self._commit(rows, slots, finished)
+
+    def _commit(self, rows: NDArray[np.int64], slots: NDArray[np.int64], finished: list[NDArray[np.intp]]) -> None:
+        positions = np.concatenate(finished) if finished else np.empty(0, np.intp)
+        finished.clear()
+        if len(positions):
+            self.store.commit(slots[positions], rows[positions], self._identities[rows[positions]])
+
+
+def cache_folder(configured: Path | None) -> Path:
+    """`data.cache`, else the environment variable OSLER_CACHE, else ~/.cache/osler."""
+    return configured or Path(os.environ.get("OSLER_CACHE") or Path.home() / ".cache" / "osler")
+
+
+def open_cache(samples: Samples, preparation: Preparation, folder: Path) -> PackedCache:
+    """The cache of a source under a preparation; made where there is none, rebuilt where it is damaged.
+
+    Its folder is named by the source's ids and the preparation's fingerprint: another preparation or set is another cache.
+
+    Args:
+        samples: the whole source, before any subset or split is taken.
+        preparation: what is done to every image.
+        folder: holds the caches of all sources.
+
+    Raises:
+        DataError: the folder can be neither read nor written.
+    """
+    ids = hashlib.sha256("\0".join(samples.ids.tolist()).encode("utf-8", "surrogatepass")).hexdigest()
+    shape = preparation.shape
+    key = hashlib.sha256(f"{SCHEMA} {ids} {shape} {preparation.fingerprint()}".encode()).hexdigest()[:24]
+    description: dict[str, Any] = {"samples": len(samples), "ids": ids, "preparation": preparation.describe()}
+    row_bytes = int(np.prod(shape))
+    geometry = Geometry(Path(folder).expanduser().resolve() / key, shape, "uint8", rows_per_shard(row_bytes, len(samples)))
+    store = ShardStore(geometry, description)
+    store.open()
+    return PackedCache(samples, preparation, store)

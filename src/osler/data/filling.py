@@ -1,0 +1,155 @@
+"""Prepares images and puts them into a store's slots: a few in this process, many in several at once."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from osler.data.samples import Images
+from osler.data.shards import Geometry
+from osler.errors import DataError
+from osler.imaging.preparation import Preparation
+
+__all__ = ["Filling", "Job"]
+
+_TRIAL_SECONDS = 0.4
+"""For so long rows are prepared here and timed, before it is decided whether other processes are worth their start."""
+_WORTH_SECONDS = 3.0
+"""Work of fewer seconds than this is finished in this process: others take about a second to start."""
+_CHUNK_SECONDS = 0.25
+"""About how long one task of a process lasts: often enough for a moving bar, seldom enough to cost nothing."""
+_MOST_ROWS = 256
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a process needs to prepare any row: where images are, how they are prepared, where they go. Picklable."""
+
+    images: Images
+    preparation: Preparation
+    geometry: Geometry
+
+    def do(self, rows: Sequence[int], slots: Sequence[int]) -> list[str | None]:
+        """Prepares rows into slots; for each None, or why its image cannot be used."""
+        return [self._one(row, slot) for row, slot in zip(rows, slots, strict=True)]
+
+    def _one(self, row: int, slot: int) -> str | None:
+        try:
+            prepared = self.preparation.apply(self.images.read(row))
+        except DataError as error:
+            return str(error)
+        self.geometry.write(slot, prepared)
+        return None
+
+
+Done = tuple[NDArray[np.intp], list[str | None]]
+"""Positions in the list of rows, and for each what `Job.do` said."""
+
+
+@dataclass(frozen=True)
+class Filling:
+    """One round of preparing rows into slots.
+
+    Attributes:
+        job: what to do.
+        rows: (n,) rows of the source.
+        slots: (n,) where each goes.
+        workers: the most processes to use.
+    """
+
+    job: Job
+    rows: NDArray[np.int64]
+    slots: NDArray[np.int64]
+    workers: int
+
+    def run(self) -> Iterator[Done]:
+        """Yields what is written, not yet flushed, as it comes; in any order.
+
+        Raises:
+            DataError: a process died.
+            OSError: a row could not be written.
+        """
+        position, alone, started = 0, self.workers == 1, time.perf_counter()
+        each = _CHUNK_SECONDS  # seconds a row; a guess until one is timed
+        while position < len(self.rows):
+            if not alone and time.perf_counter() - started > _TRIAL_SECONDS:
+                if each * (len(self.rows) - position) > _WORTH_SECONDS:
+                    yield from self._in_processes(position, each)
+                    return
+                alone = True
+            stop = min(position + _rows_a_task(each), len(self.rows))
+            yield self._here(np.arange(position, stop))
+            position = stop
+            each = (time.perf_counter() - started) / position
+
+    def _here(self, positions: NDArray[np.intp]) -> Done:
+        return positions, self.job.do(self.rows[positions].tolist(), self.slots[positions].tolist())
+
+    def _in_processes(self, first: int, seconds_each: float) -> Iterator[Done]:
+        size = _rows_a_task(seconds_each)
+        chunks = iter(np.split(np.arange(first, len(self.rows)), range(size, len(self.rows) - first, size)))
+        workers = min(self.workers, -(-(len(self.rows) - first) // size))
+        # Fresh processes: forked ones would inherit locks and threads of OpenCV, of a progress bar, or of torch.
+        method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+        context = multiprocessing.get_context(method)
+        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(self.job,))
+        under_way: dict[Future[list[str | None]], NDArray[np.intp]] = {}
+        try:
+            while True:
+                # Two tasks a worker keep all of them busy, and nothing waits in memory but numbers.
+                while len(under_way) < 2 * workers and (chunk := next(chunks, None)) is not None:
+                    under_way[pool.submit(_work, self.rows[chunk].tolist(), self.slots[chunk].tolist())] = chunk
+                if not under_way:
+                    return
+                for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                    yield under_way.pop(future), future.result()
+        except BrokenProcessPool as error:
+            raise DataError(
+                "a process that prepared images died, most likely because memory ran out. What was finished is kept: start again "
+                "with fewer data.workers, or data.workers=1 to see which image does it. (In a script of your own, this "
+                'also happens where its work does not stand under `if __name__ == "__main__":`.)'
+            ) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _rows_a_task(seconds_each: float) -> int:
+    return int(np.clip(_CHUNK_SECONDS / seconds_each, 1, _MOST_ROWS))
+
+
+# --- in the other processes -------------------------------------------------------------------------------------------------
+
+_job: Job | None = None
+
+
+def _start_worker(job: Job) -> None:
+    import cv2
+
+    global _job
+    _job = job
+    cv2.setNumThreads(1)  # as many processes as cores are at work already
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A killed parent cannot end its workers, which would wait for tasks for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "runs in a worker"
+    parent.join()
+    os._exit(1)
+
+
+def _work(rows: list[int], slots: list[int]) -> list[str | None]:
+    assert _job is not None, "the initializer ran"
+    return _job.do(rows, slots)

@@ -1,0 +1,267 @@
+"""What is done to an image's pixels before any model sees them; the same code, with the same numbers, in training and service.
+
+The order is fixed: orient (done while reading) → gray → range → CLAHE → resize. The result is uint8 from 0 to 255; shifting and
+scaling to a network's mean and SD happens inside the model, so that an exported model carries it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import cv2
+import numpy as np
+import pydantic
+from numpy.typing import NDArray
+
+from osler.config import ClaheConfig, PercentileRange, PreparationConfig
+from osler.errors import DataError
+from osler.imaging.raw import RawImage
+
+__all__ = ["Preparation", "golden_image"]
+
+SCHEMA = "osler.preparation/1"
+_THIS_THREAD = threading.local()
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Turns what a file holds into what a model takes.
+
+    Attributes:
+        config: the parameters, `size` and `channels` already resolved to numbers.
+    """
+
+    config: PreparationConfig
+
+    def __post_init__(self) -> None:
+        assert self.config.size != "auto", "preparation.size must be resolved first"
+        assert self.config.channels != "auto", "preparation.channels must be resolved first"
+
+    @property
+    def size(self) -> int:
+        """Side of the square result in pixels."""
+        return int(self.config.size)
+
+    @property
+    def channels(self) -> int:
+        """1: gray; 3: RGB, or gray three times."""
+        return int(self.config.channels)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the result."""
+        return self.channels, self.size, self.size
+
+    def apply(self, raw: RawImage) -> NDArray[np.uint8]:
+        """Prepares one image.
+
+        Colour becomes gray by the weights of ITU-R BT.601 where one channel is asked; where three are, colour stays, CLAHE
+        works on the lightness of CIELAB alone, and gray images are repeated.
+
+        Returns:
+            (C, H, W) uint8 from 0 to 255, contiguous; with `fit: pad`, 0 beside the image.
+
+        Raises:
+            DataError: the pixels do not fit `preparation.range`; the message gives the choices, and no name: the caller knows it.
+        """
+        pixels = _gray(raw.pixels) if self.channels == 1 else raw.pixels
+        image = _to_bytes(pixels, raw, self.config)
+        if self.config.clahe is not None:
+            image = _equalise(image, self.config.clahe)
+        image = _scale(image, self.size, self.size) if self.config.fit == "stretch" else _pad(image, self.size)
+        if image.ndim == 2:
+            return np.repeat(image[None], self.channels, axis=0)
+        return np.ascontiguousarray(image.transpose(2, 0, 1))
+
+    def fingerprint(self) -> str:
+        """32 hex digits that change with every parameter, with OpenCV's major version, and with any arithmetic that differs."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        text = json.dumps([SCHEMA, self.config.model_dump(mode="json"), _opencv_major(), self.golden], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    @cached_property
+    def golden(self) -> str:
+        """SHA-256 of the golden image prepared on this machine: it shows what no version number does."""
+        return hashlib.sha256(self.apply(golden_image(self.config)).tobytes()).hexdigest()
+
+    def describe(self) -> dict[str, Any]:
+        """The preparation for a model's card: parameters, meaning, and what it gave here."""
+        return {
+            "schema": SCHEMA,
+            **self.config.model_dump(mode="json"),
+            "order": ["orient", "gray", "range", "clahe", "resize"],
+            "output": {"dtype": "uint8", "shape": list(self.shape), "low": 0, "high": 255, "layout": "CHW", "colours": "RGB"},
+            "opencv": _opencv_major(),
+            "golden": self.golden,
+            "fingerprint": self.fingerprint(),
+        }
+
+    @classmethod
+    def from_description(cls, description: Mapping[str, Any]) -> Preparation:
+        """The preparation that a card describes.
+
+        Its `fingerprint()` is computed here and now: where it differs from the card's, this machine prepares differently.
+
+        Raises:
+            DataError: the description is of another schema, or lacks or contradicts something.
+        """
+        if description.get("schema") != SCHEMA:
+            raise DataError(
+                f"preparation of the card: schema {description.get('schema')!r}, this version reads {SCHEMA!r}. "
+                "Use the version of Osler that wrote the card."
+            )
+        try:
+            config = PreparationConfig.model_validate(
+                {field: description[field] for field in PreparationConfig.model_fields}, strict=False
+            )
+        except KeyError as error:
+            raise DataError(f"preparation of the card: {error} is missing. Export the model again.") from error
+        except pydantic.ValidationError as error:
+            faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+            raise DataError(f"preparation of the card: {faults}. Export the model again.") from error
+        if "auto" in (config.size, config.channels):
+            raise DataError("preparation of the card: size and channels must be numbers, not 'auto'. Export the model again.")
+        return cls(config)
+
+
+# --- the steps --------------------------------------------------------------------------------------------------------------
+
+
+def _gray(pixels: NDArray[Any]) -> NDArray[Any]:
+    """(H, W) by 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601, 2.5.1)."""
+    return pixels if pixels.ndim == 2 else np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
+
+
+def _to_bytes(pixels: NDArray[Any], raw: RawImage, config: PreparationConfig) -> NDArray[np.uint8]:
+    """Maps [low, high] of `preparation.range` to 0–255 linearly; what lies outside is clipped."""
+    if config.range is None:
+        if pixels.dtype == np.uint8:
+            return pixels.astype(np.uint8, copy=False)
+        raise DataError(_unstated(pixels, raw))
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        bad = int((~np.isfinite(pixels)).sum())
+        raise DataError(f"{bad} of {pixels.size} pixel values are NaN or infinite. Replace them in the file.")
+    low, high = _limits(pixels, raw, config)
+    if pixels.dtype.kind == "f":
+        return _scaled(pixels, low, high)
+    # Every value that the type can take is mapped once, and the pixels look theirs up.
+    table = _scaled(np.arange(np.iinfo(pixels.dtype).max + 1), low, high)
+    return np.take(table, pixels)
+
+
+def _limits(pixels: NDArray[Any], raw: RawImage, config: PreparationConfig) -> tuple[float, float]:
+    """The values that become 0 and 255."""
+    if isinstance(config.range, tuple):
+        return config.range
+    if isinstance(config.range, PercentileRange):
+        low, high = np.percentile(pixels, config.range.percentile)
+        return float(low), float(high)
+    if not np.isfinite([raw.low, raw.high]).all():
+        raise DataError(
+            "preparation.range is dtype, and floating-point pixels have no full range. "
+            "Set preparation.range to [low, high], or to {percentile: [0.5, 99.5]}."
+        )
+    return raw.low, raw.high
+
+
+def _unstated(pixels: NDArray[Any], raw: RawImage) -> str:
+    return (
+        f"{pixels.dtype} pixels from {pixels.min():g} to {pixels.max():g}, and preparation.range is null, which is for 8 bits. "
+        "What becomes black and white must be said: preparation.range: dtype (the type's full range), [low, high], or "
+        "{percentile: [0.5, 99.5]} of each image."
+    )
+
+
+def _scaled(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
+    """Linear, [low, high] → [0, 255], rounded half to even; all 0 where low equals high, as in a constant image's percentiles.
+
+    >>> _scaled(np.array([-1.0, 0.0, 2.0, 4.0, 9.0]), 0.0, 4.0).tolist()
+    [0, 0, 128, 255, 255]
+    """
+    if not low < high:
+        return np.zeros(values.shape, np.uint8)
+    scaled = (values.astype(np.float64) - low) * (255.0 / (high - low))
+    return np.rint(np.clip(scaled, 0.0, 255.0)).astype(np.uint8)
+
+
+def _equalise(image: NDArray[np.uint8], config: ClaheConfig) -> NDArray[np.uint8]:
+    """CLAHE of a gray image, or of the lightness (L of CIELAB) of a colour one, whose hues it keeps."""
+    clahe = _clahe(config.clip_limit, config.tiles)
+    if image.ndim == 2:
+        return np.asarray(clahe.apply(image), np.uint8)
+    lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
+    lab[..., 0] = clahe.apply(np.ascontiguousarray(lab[..., 0]))
+    return np.asarray(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), np.uint8)
+
+
+def _clahe(clip_limit: float, tiles: int) -> Any:
+    """One object a thread and setting: making it costs more than small images do, and it is not safe between threads."""
+    made: dict[tuple[float, int], Any] = _THIS_THREAD.__dict__.setdefault("clahe", {})
+    if (clip_limit, tiles) not in made:
+        made[clip_limit, tiles] = cv2.createCLAHE(clipLimit=clip_limit, tileGridSize=(tiles, tiles))
+    return made[clip_limit, tiles]
+
+
+def _scale(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """Averages areas along the sides that shrink, then interpolates linearly along those that grow."""
+    shrunk = (min(width, image.shape[1]), min(height, image.shape[0]))
+    if shrunk != image.shape[1::-1]:
+        image = np.asarray(cv2.resize(image, shrunk, interpolation=cv2.INTER_AREA), np.uint8)
+    if shrunk != (width, height):
+        image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+    return image
+
+
+def _pad(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Scales the longer side to `size` and centres the image on black."""
+    height, width = image.shape[:2]
+    scale = size / max(height, width)
+    inner = _scale(image, max(1, round(width * scale)), max(1, round(height * scale)))
+    canvas = np.zeros((size, size, *image.shape[2:]), np.uint8)
+    top, left = (size - inner.shape[0]) // 2, (size - inner.shape[1]) // 2
+    canvas[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
+    return canvas
+
+
+# --- the golden image -------------------------------------------------------------------------------------------------------
+
+
+def golden_image(config: PreparationConfig) -> RawImage:
+    """A fixed colour image with ramps, edges and grain, in the pixel type that `config.range` is for.
+
+    It is made by integer arithmetic alone, so it is the same on every machine; what differs after `apply` is the preparation.
+    With a range [low, high] its values reach a tenth of the span beyond both ends.
+
+    It is larger than the result, up to 777 × 1027, so that it is shrunk as most images are.
+
+    >>> golden_image(PreparationConfig(size=32, channels=1)).pixels.shape
+    (49, 67, 3)
+    """
+    assert isinstance(config.size, int)
+    height, width = min(config.size * 3 // 2 + 1, 777), min(config.size * 2 + 3, 1027)
+    rows, columns = np.mgrid[0:height, 0:width].astype(np.int64)
+    grain = (rows * 1031 + columns) * 1103515245 % 2147483648 // 65536 % 8192
+    disc = ((2 * rows - height) ** 2 + (2 * columns - width) ** 2 < (height * 2 // 3) ** 2) * 16000
+    down, across = rows * 40000 // height, columns * 40000 // width
+    colours = (down + disc, across + disc, (down + across) // 2 + (columns // 16 % 2) * 12000)
+    values = np.stack([np.clip(colour + grain, 0, 65535) for colour in colours], axis=-1).astype(np.uint16)
+    if config.range is None:
+        return RawImage((values >> 8).astype(np.uint8), 0.0, 255.0)
+    if not isinstance(config.range, tuple):
+        return RawImage(values, 0.0, 65535.0)
+    low, high = config.range
+    spread = (low + (values / 65535.0 * 1.2 - 0.1) * (high - low)).astype(np.float32)
+    return RawImage(spread, float("nan"), float("nan"))
+
+
+def _opencv_major() -> int:
+    return int(cv2.__version__.partition(".")[0])
