@@ -25,7 +25,7 @@ class Card:
         preparation: as `Preparation.describe()` gives it; `Preparation.from_description` makes it again.
         fingerprint: of the preparation; a service whose own differs must refuse.
         thresholds: class to probability; a sample is called positive at or above it. Empty for multiclass, where the most
-            probable class is taken.
+            probable class is taken; None for a class that val had no positive or no negative sample of.
         threshold_rule: how the thresholds were chosen, and on which split.
         weights: which weights: "ema" or "raw".
         best_epoch: epoch of the weights, counted from 1.
@@ -39,7 +39,7 @@ class Card:
     architecture: str
     preparation: dict[str, Any]
     fingerprint: str
-    thresholds: dict[str, float]
+    thresholds: dict[str, float | None]
     threshold_rule: str
     weights: str
     best_epoch: int

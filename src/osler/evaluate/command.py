@@ -1,0 +1,84 @@
+"""`osler evaluate`: reads a run's predictions, records the look, and writes figures and page into the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from osler.errors import RunError
+from osler.evaluate.figures import Evaluation, evaluate
+from osler.evaluate.page import evaluation_page
+from osler.evaluate.splits import held_out
+from osler.files import write_text
+from osler.runs.card import Card
+from osler.runs.folder import RunFolder
+from osler.runs.looks import log_look, read_looks
+from osler.runs.predictions import Predictions
+
+__all__ = ["PredictAgain", "evaluate_run"]
+
+PredictAgain = Callable[[RunFolder, str, Path | None], Mapping[str, Predictions]]
+"""(run, checkpoint, data) to predictions of each split, for what the run does not hold; it may load torch."""
+
+
+def evaluate_run(
+    folder: Path | str, checkpoint: str = "best", data: Path | None = None, predict_again: PredictAgain | None = None
+) -> Evaluation:
+    """Evaluates a run and writes `evaluation.json`, `report.html` and `report.md` into it.
+
+    Each look at held-out samples is recorded before any figure of theirs is computed.
+
+    Args:
+        folder: the run.
+        checkpoint: "best", whose predictions the run holds, or "last".
+        data: other data than the run's own, or None.
+        predict_again: makes predictions that the run does not hold; None: with torch, from the run's checkpoint.
+
+    Raises:
+        RunError: no run, one that did not finish, or a folder that cannot be written to.
+    """
+    run = RunFolder.open(folder)
+    card = Card.from_json(run.read(run.card_file), str(run.card_file))
+    config = run.config().evaluation
+    kept = checkpoint == "best" and data is None
+    if kept:
+        predictions = _kept(run)
+    else:
+        predictions = dict((predict_again or _with_torch())(run, checkpoint, data))
+    command = f"evaluate --checkpoint {checkpoint}" + (f" --data {data}" if data is not None else "")
+    looks = {}
+    for split, predicted in predictions.items():
+        if held_out(split):
+            log_look(run, command=command, split=split, checkpoint=checkpoint, predictions=predicted.digest())
+            looks[split] = len(read_looks(run, split))
+    source = None if data is None else str(data)
+    found = evaluate(run.path, card, config, predictions, checkpoint=checkpoint, source=source, looks=looks)
+    page = evaluation_page(found, run)
+    run.write(run.evaluation_file, found.data())
+    write_text(found.page, page.html())
+    write_text(run.path / "report.md", page.markdown())
+    return found
+
+
+def _with_torch() -> PredictAgain:
+    # Imported only here: the figures of predictions that the run holds need no torch.
+    from osler.train.inference import predict_again
+
+    return predict_again
+
+
+def _kept(run: RunFolder) -> dict[str, Predictions]:
+    """What training predicted at its end, with the samples' metadata; val first."""
+    files = sorted(run.predictions.glob("*.npz"), key=lambda path: (held_out(path.stem), path.stem))
+    if not files:
+        raise RunError(
+            f"{run.predictions}: there are no predictions. Training writes them at its end; if the run was stopped, "
+            f"`osler resume {run.path}` finishes it; `osler evaluate {run.path} --checkpoint last` predicts with what there is."
+        )
+    predictions = {path.stem: Predictions.load(path) for path in files}
+    if not run.splits_file.is_file():
+        return predictions
+    import pandas as pd
+
+    table = pd.read_csv(run.splits_file, dtype={"id": str, "patient": str}, low_memory=False)
+    return {split: predicted.with_metadata(table) for split, predicted in predictions.items()}

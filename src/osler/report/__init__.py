@@ -1,0 +1,1 @@
+"""Pages: one self-contained HTML file of sections, each also Markdown and JSON; and the pictures on them."""
