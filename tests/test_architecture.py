@@ -38,8 +38,8 @@ ROWS = {
     "runs": 1,
     "report": 1,
     "config": 0,
-    "errors": 0,
     "files": 0,
+    "errors": -1,  # under everything: configuration and files raise them too
 }
 LONGEST_FUNCTION = 60
 LONGEST_P90 = 35
@@ -145,4 +145,4 @@ def test_functions_fit_a_screen() -> None:
 @pytest.mark.parametrize("path", FILES, ids=module_name)
 def test_modules_are_short(path: Path) -> None:
     lines = len(path.read_text(encoding="utf-8").splitlines())
-    assert lines <= LONGEST_MODULE or path.name == "config.py", f"{path}: {lines} lines"
+    assert lines <= LONGEST_MODULE, f"{path}: {lines} lines"

@@ -15,12 +15,12 @@ PROMISED = [
     "RequestError",
     "RunError",
     "RunFolder",
-    "evaluate",
+    "evaluate_run",
     "load_config",
     "load_predictor",
     "read_vitals",
-    "resume",
-    "train",
+    "resume_run",
+    "train_run",
 ]
 
 

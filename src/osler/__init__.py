@@ -1,10 +1,10 @@
 """Osler trains medical-image models that learn, and says why when one does not. For research; not a medical device.
 
-    import osler
+import osler
 
-    config = osler.load_config("config.yaml", ["training.epochs=20"])
-    run = osler.train(config)
-    evaluation = osler.evaluate(run.path)
+config = osler.load_config("config.yaml", ["training.epochs=20"])
+run = osler.train_run(config)
+evaluation = osler.evaluate_run(run.path)
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _HOMES = {
     "RequestError": "osler.errors",
     "RunError": "osler.errors",
     "RunFolder": "osler.runs.folder",
-    "evaluate": "osler.evaluate",
+    "evaluate_run": "osler.evaluate",
     "load_config": "osler.config",
     "load_predictor": "osler.train.inference",
     "read_vitals": "osler.runs.vitals",
-    "resume": "osler.train.fit",
-    "train": "osler.train.fit",
+    "resume_run": "osler.train.fit",
+    "train_run": "osler.train.fit",
 }
 
 __all__ = sorted(_HOMES)

@@ -85,18 +85,18 @@ def train(
 ) -> None:
     """Train a model; the last line is the run folder."""
     from osler.config import load_config, training_flags
-    from osler.train.fit import train as fit_new
+    from osler.train.fit import train_run
 
     flags = training_flags(dev_mode, dev_samples, epochs, batch_size, lr)
-    print(fit_new(load_config(config, overrides or (), flags), run, checkpoint).path)
+    print(train_run(load_config(config, overrides or (), flags), run, checkpoint).path)
 
 
 @app.command()
 def resume(run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run that was stopped.")]) -> None:
     """Continue a run in its folder, to the same bits."""
-    from osler.train.fit import resume as fit_again
+    from osler.train.fit import resume_run
 
-    print(fit_again(run).path)
+    print(resume_run(run).path)
 
 
 @app.command()
@@ -108,9 +108,8 @@ def evaluate(
 ) -> None:
     """Figures with intervals; a page with pictures."""
     from osler.evaluate import evaluate_run
-    from osler.train.inference import predict_again
 
-    evaluation = evaluate_run(run, checkpoint, data, predict_again)
+    evaluation = evaluate_run(run, checkpoint, data)
     print(evaluation.json_text() if json else evaluation.summary())
     _say(f"Page: {evaluation.page}")
 

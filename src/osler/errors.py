@@ -57,9 +57,7 @@ def nearest(name: str, choices: Iterable[str]) -> str | None:
     return options[found[0]] if found else None
 
 
-def lookup(
-    table: Mapping[str, T], name: str, what: str, error: type[OslerError] = ConfigError, also: str | None = None
-) -> T:
+def lookup(table: Mapping[str, T], name: str, what: str, error: type[OslerError] = ConfigError, also: str | None = None) -> T:
     """`table[name]`, or an error that lists the choices and the nearest spelling.
 
     Args:

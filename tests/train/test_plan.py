@@ -53,7 +53,12 @@ def test_plateau_is_constant_times_the_factor_it_arrived_at() -> None:
 
 
 def test_phases_take_what_they_leave_open_from_training() -> None:
-    settings = {"epochs": 7, "early_stopping": 4, "learning_rate": 0.1, "phases": [{"train": "head"}, {"epochs": 3, "patience": 1}]}
+    settings = {
+        "epochs": 7,
+        "early_stopping": 4,
+        "learning_rate": 0.1,
+        "phases": [{"train": "head"}, {"epochs": 3, "patience": 1}],
+    }
     plan = build_plan(TrainingConfig.model_validate(settings), 20)
     head, everything = plan.phases
     assert (head.part, head.epochs, head.patience, head.learning_rate) == ("head", 7, 4, 0.1)

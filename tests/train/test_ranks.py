@@ -13,7 +13,7 @@ import torch
 
 from osler.config import Config, config_to_yaml
 from osler.runs.vitals import read_vitals
-from osler.train.fit import train
+from osler.train.fit import train_run
 from osler.train.state import load_checkpoint
 
 # Momentum without Adam's division by near-zero second moments, which would magnify rounding.
@@ -22,7 +22,7 @@ SETTINGS = {"training": {"epochs": 2, "batch_size": 8, "optimizer": "sgd", "lear
 
 @pytest.mark.long
 def test_two_ranks_equal_one_that_accumulates(tiny: Callable[..., Config], tmp_path: Path) -> None:
-    alone = train(tiny(**{**SETTINGS, "training": {**SETTINGS["training"], "accumulate": 2}}), tmp_path / "alone")
+    alone = train_run(tiny(**{**SETTINGS, "training": {**SETTINGS["training"], "accumulate": 2}}), tmp_path / "alone")
     config = tmp_path / "config.yaml"
     config.write_text(config_to_yaml(tiny(**SETTINGS)))
     script = tmp_path / "run.py"

@@ -26,7 +26,7 @@ class PhantomConfig(Section):
     """Share of images with a finding: one for all, or one for each finding."""
     difficulty: Share = 0.4
     """0: findings stand out; 1: at the limit of what the noise hides."""
-    images_per_patient: Positive = 1.6
+    images_per_patient: Annotated[float, Field(ge=1)] = 1.6
     """Mean number of images of one patient."""
     seed: int = 0
 

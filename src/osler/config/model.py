@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from osler.config.base import Auto, Count, NonNegative, Positive, Section, Share
 from osler.errors import nearest
@@ -22,6 +22,9 @@ ARCHITECTURES = (
 )
 
 
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+
+
 class ModelConfig(Section):
     """The network."""
 
@@ -34,8 +37,8 @@ class ModelConfig(Section):
     """Hidden units of the dense layers between pooled features and output."""
     attention: bool = False
     """Gate the pooled features by a dense sigmoid layer, as in squeeze-and-excitation."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    """Before the output; hidden layers of `head` use it too."""
+    dropout: Dropout | tuple[Dropout, ...] = 0.2
+    """After each hidden layer of `head`, or before the output where it has none: one for all, or one for each."""
     frozen_norm: Literal["eval", "train"] = "eval"
     """What BatchNorm of frozen layers does: use its stored statistics, or go on updating them."""
     output_bias: Literal["floor", "zero"] = "floor"
@@ -51,6 +54,12 @@ class ModelConfig(Section):
             f"{value!r} is not known{f' (did you mean {guess!r}?)' if guess else ''}; "
             f"choose one of {', '.join(ARCHITECTURES)}, or timm:NAME"
         )
+
+    @model_validator(mode="after")
+    def _one_dropout_each(self) -> ModelConfig:
+        if isinstance(self.dropout, tuple) and len(self.dropout) != max(1, len(self.head)):
+            raise ValueError(f"dropout has {len(self.dropout)} values, and the head has {len(self.head)} hidden layers")
+        return self
 
     @field_validator("pretrained", mode="after")
     @classmethod

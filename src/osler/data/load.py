@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,7 +18,7 @@ from osler.data.split import split_hash, split_notes, split_samples, stratified_
 from osler.errors import DataError
 from osler.metrics.weights import LabelCounts, count_labels
 
-__all__ = ["Data", "cache_folder", "load_data"]
+__all__ = ["Data", "load_data"]
 
 
 @dataclass(frozen=True)
@@ -93,14 +91,6 @@ class Data:
             metadata = self.source.metadata.iloc[rows].reset_index(drop=True).add_prefix("metadata.")
             table = pd.concat([table, metadata], axis=1)
         return table
-
-
-def cache_folder(configured: Path | None) -> Path:
-    """Where prepared images are kept: as configured, else `$OSLER_CACHE`, else `~/.cache/osler`."""
-    if configured is not None:
-        return configured
-    named = os.environ.get("OSLER_CACHE")
-    return Path(named) if named else Path.home() / ".cache" / "osler"
 
 
 def load_data(config: DataConfig) -> Data:

@@ -1,0 +1,87 @@
+"""What a run leaves behind: predictions of the best weights, thresholds, and the card."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from osler.config import Config
+from osler.data.cache import PackedCache
+from osler.data.load import Data
+from osler.metrics.decision import choose_threshold
+from osler.runs.card import Card
+from osler.runs.folder import RunFolder
+from osler.runs.predictions import Predictions
+from osler.tasks.classification import Classification
+from osler.train.loop import evaluate
+from osler.train.setup import Batches
+from osler.train.state import TrainingState, load_checkpoint, model_weights
+
+__all__ = ["finish"]
+
+
+def finish(
+    config: Config, data: Data, task: Classification, batches: Batches, state: TrainingState, cache: PackedCache, run: RunFolder
+) -> None:
+    """Predicts val and test with the best weights, chooses thresholds on val, and writes predictions and card.
+
+    Test is predicted, and not looked at: no figure of it is computed here.
+    """
+    content = load_checkpoint(run.checkpoints / "best.pt", state.machine.device)
+    task.model.load_state_dict(model_weights(content))
+    state.average = None
+    predictions = {}
+    for split, split_batches in (("val", batches.val), ("test", batches.test)):
+        if split_batches is not None:
+            arrays = evaluate(task, split_batches, state).gathered()
+            predictions[split] = _predictions(data, task, arrays)
+    if not state.machine.ranks.first:
+        return
+    for split, predicted in predictions.items():
+        predicted.save(run.predictions / f"{split}.npz")
+    card = _card(config, data, task, cache, predictions["val"], int(content["epoch"]))
+    run.write(run.card_file, card.to_json())
+    facts = run.read(run.facts_file)
+    run.write(run.facts_file, {**facts, "stop_reason": state.progress.stop_reason, "best_epoch": int(content["epoch"])})
+
+
+def _predictions(data: Data, task: Classification, arrays: dict[str, NDArray[Any]]) -> Predictions:
+    order = np.argsort(arrays["rows"], kind="stable")
+    rows = arrays["rows"][order]
+    source = data.source
+    return Predictions(
+        ids=source.ids[rows],
+        targets=source.targets[rows],
+        logits=arrays["logits"][order],
+        probabilities=task.probabilities(arrays["logits"][order]),
+        patients=None if source.patients is None else source.patients[rows],
+    )
+
+
+def _card(config: Config, data: Data, task: Classification, cache: PackedCache, val: Predictions, epoch: int) -> Card:
+    rule = config.evaluation.threshold
+    thresholds: dict[str, float | None] = {}
+    if task.kind != "multiclass":
+        for k, name in enumerate(task.classes):
+            thresholds[name] = choose_threshold(rule, val.targets[:, k], val.probabilities[:, k])
+    said = rule if isinstance(rule, (str, float, int)) else f"sensitivity {rule.sensitivity}"
+    return Card(
+        task=task.kind,
+        classes=task.classes,
+        negative=data.source.negative,
+        architecture=config.model.architecture,
+        preparation=cache.preparation.describe(),
+        fingerprint=cache.preparation.fingerprint(),
+        thresholds=thresholds,
+        threshold_rule="most probable class" if task.kind == "multiclass" else f"{said}, chosen on val",
+        weights="raw" if config.training.ema is None else "ema",
+        best_epoch=epoch,
+        data={
+            "source": config.data.source,
+            "samples": {split: len(rows) for split, rows in data.rows.items()},
+            "synthetic": config.data.source == "phantom",
+            "fingerprint": data.fingerprint(),
+        },
+    )

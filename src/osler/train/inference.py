@@ -1,0 +1,125 @@
+"""A trained run put to use: its model as a session, a predictor for files, and predictions that the run does not hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from osler.config import Config, load_config
+from osler.data.cache import PackedCache
+from osler.data.load import Data, load_data
+from osler.data.sources import load_source
+from osler.errors import RequestError
+from osler.models.classifier import Classifier, ModelSpec, build_model
+from osler.predict import Predictor, probabilities_of
+from osler.runs.card import Card
+from osler.runs.folder import RunFolder
+from osler.runs.predictions import Predictions
+from osler.train.machine import pick_device, ranks
+from osler.train.setup import prepare_images
+from osler.train.state import load_checkpoint, model_weights
+
+__all__ = ["TorchSession", "load_predictor", "predict_again"]
+
+BATCH = 64
+
+
+class TorchSession:
+    """A model behind the `Session` protocol: uint8 images (B, C, H, W) to float32 logits (B, K)."""
+
+    def __init__(self, model: Classifier, device: torch.device) -> None:
+        self.model = model.to(device).eval()
+        self.device = device
+
+    @torch.inference_mode()
+    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Logits (B, K) of prepared images."""
+        logits: NDArray[np.float32] = self.model(torch.from_numpy(images).to(self.device)).float().cpu().numpy()
+        return logits
+
+
+def load_predictor(folder: Path | str, checkpoint: str = "best", device: str = "auto") -> Predictor:
+    """A run's model, ready for files.
+
+    Args:
+        folder: the run.
+        checkpoint: "best" or "last".
+        device: auto, cpu, cuda or cuda:N.
+
+    Raises:
+        RunError: no run, or one that did not finish.
+    """
+    run = RunFolder.open(folder)
+    card = Card.from_json(run.read(run.card_file), str(run.card_file))
+    return Predictor(_session(run, checkpoint, device), card)
+
+
+def _session(run: RunFolder, checkpoint: str, device: str) -> TorchSession:
+    where = pick_device(device, ranks())
+    content = load_checkpoint(run.checkpoints / f"{checkpoint}.pt", where)
+    model = _network(run.config())
+    model.load_state_dict(model_weights(content))
+    return TorchSession(model, where)
+
+
+def _network(config: Config) -> Classifier:
+    """The run's network at random weights, which the checkpoint replaces."""
+    size, channels, task = config.preparation.size, config.preparation.channels, config.data.task
+    assert size != "auto", "a run's configuration is resolved"
+    assert channels != "auto", "a run's configuration is resolved"
+    assert task != "auto", "a run's configuration is resolved"
+    random = config.model.model_copy(update={"pretrained": None})
+    return build_model(random, ModelSpec(task, len(config.data.classes or ()), channels, size))
+
+
+def predict_again(run: RunFolder, checkpoint: str, source: Path | None) -> dict[str, Predictions]:
+    """Predictions that the run does not hold: of another checkpoint, or of other data.
+
+    Args:
+        run: a run that has a checkpoint.
+        checkpoint: "best" or "last".
+        source: a config (.yaml) whose data section is used; or data of the run's own kind at another path, all of which is
+            one split named "data"; None: the run's own val and test.
+
+    Raises:
+        RequestError: no such checkpoint name.
+        DataError: the classes of the other data are not the run's.
+    """
+    if checkpoint not in ("best", "last"):
+        raise RequestError(f"--checkpoint {checkpoint!r}: a run has best and last.")
+    config = run.config()
+    data = _data(config, source)
+    data, cache = prepare_images(config, data, None)
+    session = _session(run, checkpoint, config.training.device)
+    wanted = [split for split in data.rows if source is not None or split != "train"]
+    return {split: _predict(data, split, cache, session) for split in wanted}
+
+
+def _data(config: Config, source: Path | None) -> Data:
+    """The run's own data, or all samples of another source, with the run's classes."""
+    if source is None:
+        return load_data(config.data)
+    if source.suffix in (".yaml", ".yml"):
+        section = load_config(source).data
+    else:
+        section = config.data.model_copy(update={"path": source.absolute(), "image_root": None, "split_column": None})
+    section = section.model_copy(update={"classes": config.data.classes, "task": config.data.task})
+    samples = load_source(section)
+    return Data(samples, {"data": np.arange(len(samples))}, "none", samples.notes)
+
+
+def _predict(data: Data, split: str, cache: PackedCache, session: TorchSession) -> Predictions:
+    rows, samples = data.rows[split], data.source
+    parts = [session.run(cache.gather(rows[start : start + BATCH])) for start in range(0, len(rows), BATCH)]
+    logits = np.concatenate(parts)
+    return Predictions(
+        ids=samples.ids[rows],
+        targets=samples.targets[rows],
+        logits=logits,
+        probabilities=probabilities_of(logits, samples.task),
+        patients=None if samples.patients is None else samples.patients[rows],
+        metadata=None if samples.metadata is None else samples.metadata.iloc[rows].reset_index(drop=True),
+    )

@@ -1,0 +1,199 @@
+"""One epoch: train, then evaluate. Everything optional is a watcher; everything particular to the targets is the task."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from osler.data.batches import Batch, EvalBatches, TrainBatches
+from osler.errors import OslerError
+from osler.tasks.classification import Classification
+from osler.tasks.outputs import Outputs
+from osler.train.plan import learning_parameters
+from osler.train.state import TrainingState
+
+__all__ = ["BatchNews", "NonFiniteLossError", "StepWatcher", "evaluate", "train_epoch", "train_mode_gap"]
+
+UPDATES_MEASURED = 8
+"""Steps an epoch whose update is compared with the weights: each costs a copy of them."""
+
+
+class NonFiniteLossError(OslerError):
+    """The loss or the gradient is not a number; raised before the optimiser takes the step."""
+
+
+@dataclass(frozen=True)
+class BatchNews:
+    """What watchers hear after a micro-batch.
+
+    Attributes:
+        done: micro-batches of this epoch trained so far.
+        total: micro-batches of the epoch.
+        stepped: whether the optimiser has just taken a step, so that the state is whole.
+        logits: (B, K).
+        targets: (B, K) in {0, 1, NaN}.
+    """
+
+    done: int
+    total: int
+    stepped: bool
+    logits: Tensor
+    targets: Tensor
+
+
+class StepWatcher(Protocol):
+    """One that is told after each micro-batch, and may ask to stop."""
+
+    wants_stop: bool
+
+    def batch_done(self, state: TrainingState, news: BatchNews) -> None: ...
+
+
+def train_epoch(
+    task: Classification, network: nn.Module, batches: TrainBatches, state: TrainingState, watchers: Sequence[StepWatcher]
+) -> bool:
+    """Trains from the state's position to the end of the epoch; False where a watcher asked to stop before it.
+
+    Args:
+        task: the model and loss.
+        network: the task's model, or that wrapped for several processes.
+        batches: of the train split.
+        state: is moved on batch by batch.
+        watchers: are told after every micro-batch; one with a true `wants_stop` ends the epoch early.
+    """
+    network.train()
+    record, total = state.record, len(batches)
+    accumulate = state.config.training.accumulate
+    measure_every = max(1, math.ceil(total / accumulate / UPDATES_MEASURED))
+    clock = time.perf_counter()
+    for batch in batches.epoch(state.position.epoch, state.position.batch):
+        arrived = time.perf_counter()
+        record.seconds_data += arrived - clock
+        logits = _backward(task, network, batch, state)
+        state.position.batch = batch.index + 1
+        stepped = state.position.batch % accumulate == 0  # batches come in whole steps
+        if stepped:
+            _step(state, measure=(state.position.step_in_phase % measure_every == 0))
+        for watcher in watchers:
+            watcher.batch_done(state, BatchNews(batch.index + 1, total, stepped, logits, batch.targets))
+        clock = time.perf_counter()
+        record.seconds_step += clock - arrived
+        # Between the micro-batches of one step gradients are half summed and in no checkpoint: stop after the step.
+        if stepped and state.position.batch < total and any(watcher.wants_stop for watcher in watchers):
+            return False
+    return True
+
+
+def _backward(task: Classification, network: nn.Module, batch: Batch, state: TrainingState) -> Tensor:
+    """Forward and backward of a micro-batch; gradients add up over the micro-batches of a step."""
+    machine, record = state.machine, state.record
+    # Dropout's draw is a function of the place in the run, so that no generator's state needs to be kept or shared.
+    _seed(state.config.training.seed, state.position.epoch, batch.index * machine.ranks.world + machine.ranks.rank)
+    with machine.autocast():
+        logits, terms = task.forward(network, batch.images, batch.targets)
+    loss = terms.values.sum() / terms.weights.sum().clamp_min(1e-12)
+    if not torch.isfinite(loss):
+        raise NonFiniteLossError(_non_finite("loss", float(loss), state, batch))
+    torch.autograd.backward(state.scaler.scale(loss / state.config.training.accumulate))
+    record.outputs.add(logits, batch.targets, terms, batch.rows)
+    record.without_positives.append((torch.nan_to_num(batch.targets).sum(dim=0) == 0).float())
+    record.batches += 1
+    if record.batches <= UPDATES_MEASURED:
+        images = batch.images.detach().float()
+        record.input_means.append(images.mean())
+        record.input_squares.append((images**2).mean())
+    return logits.detach()
+
+
+def _seed(*parts: int) -> None:
+    words = np.random.SeedSequence(parts).generate_state(2, np.uint32)
+    torch.manual_seed(int(words[0]) << 31 ^ int(words[1]))
+
+
+def _step(state: TrainingState, measure: bool) -> None:
+    """One optimiser step at the plan's learning rate, clipped, unless the gradient is not finite."""
+    position, record, optimizer = state.position, state.record, state.optimizer
+    rate = state.plan.learning_rate(state.phase, position.step_in_phase, state.progress.plateau)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    parameters = learning_parameters(state.model)
+    state.scaler.unscale_(optimizer)
+    norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+    finite = bool(torch.isfinite(norm))
+    if not finite and not state.scaler.is_enabled():
+        raise NonFiniteLossError(_non_finite("gradient norm", float(norm), state, None))
+    if finite:
+        record.gradient_norms.append(norm)
+    else:  # fp16 overflowed: the scaler skips the step and halves its scale, which is how it finds its range
+        record.skipped_steps += 1
+    limit = state.config.training.clip_norm
+    if limit is not None:
+        torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
+    before = [parameter.detach().clone() for parameter in parameters] if measure and finite else []
+    state.scaler.step(optimizer)
+    state.scaler.update()
+    if before:
+        record.update_ratios.append(_update_ratio(before, parameters))
+    optimizer.zero_grad(set_to_none=True)
+    if state.average is not None:
+        state.average.update()
+    position.step += 1
+    position.step_in_phase += 1
+
+
+@torch.no_grad()
+def _update_ratio(before: list[Tensor], after: Iterable[Tensor]) -> Tensor:
+    """Norm of an update over the norm of the weights before it."""
+    moved = torch._foreach_sub([tensor.detach() for tensor in after], before)
+    return torch.nn.utils.get_total_norm(moved) / torch.nn.utils.get_total_norm(before).clamp_min(1e-12)
+
+
+def _non_finite(what: str, value: float, state: TrainingState, batch: Batch | None) -> str:
+    place = f"epoch {state.position.epoch}, batch {state.position.batch + (batch is not None)}"
+    return (
+        f"{place}: the {what} is {value}. Training stopped before the optimiser used it; the last checkpoint holds the weights "
+        "from before. Common causes: a learning rate too high (try a third of it), fp16 overflow (try precision bf16 or fp32), "
+        "or an image with extreme values."
+    )
+
+
+@torch.no_grad()
+def evaluate(task: Classification, batches: EvalBatches, state: TrainingState) -> Outputs:
+    """What the model says of a split, with the moving average as its weights where that is on."""
+    outputs = Outputs()
+    task.model.eval()
+    with state.average.in_place() if state.average is not None else nullcontext():
+        for batch in batches:
+            with state.machine.autocast():
+                logits, terms = task.forward(task.model, batch.images, batch.targets)
+            outputs.add(logits, batch.targets, terms, batch.rows)
+    return outputs
+
+
+@torch.no_grad()
+def train_mode_gap(task: Classification, batch: Batch, state: TrainingState) -> dict[str, Any]:
+    """Loss of a fixed validation batch with the network in training mode and in evaluation mode.
+
+    A large gap means that BatchNorm's stored statistics do not fit, or that dropout takes too much. The stored statistics are
+    put back afterwards.
+    """
+    model = task.model
+    kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    losses: dict[str, float] = {}
+    for mode in ("train_mode", "eval_mode"):
+        model.train(mode == "train_mode")
+        _seed(state.config.training.seed, 0, 0)
+        with state.machine.autocast():
+            _, terms = task.forward(model, batch.images, batch.targets)
+        losses[mode] = float(terms.values.sum() / terms.weights.sum().clamp_min(1e-12))
+    for name, buffer in model.named_buffers():
+        buffer.copy_(kept[name])
+    return {**losses, "n": len(batch.rows)}

@@ -1,0 +1,103 @@
+"""The vitals of an epoch, from what its training recorded and what validation says."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from osler.tasks.classification import Classification
+from osler.train.loop import evaluate, train_mode_gap
+from osler.train.machine import peak_memory_mb
+from osler.train.setup import Batches
+from osler.train.state import TrainingState
+
+__all__ = ["measure"]
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def measure(task: Classification, batches: Batches, state: TrainingState, started: float) -> tuple[dict[str, Any], Arrays]:
+    """Evaluates val and gives the epoch's vitals (schema in `osler.runs.vitals`) and the arrays of val's outputs.
+
+    Args:
+        started: `time.perf_counter()` at the epoch's start.
+    """
+    state.machine.synchronise()
+    begun = time.perf_counter()
+    val = evaluate(task, batches.val, state).gathered()
+    gap = train_mode_gap(task, batches.fixed, state)
+    train = state.record.outputs.gathered()
+    record, position = state.record, state.position
+    val["probabilities"] = task.probabilities(val["logits"])
+    now = time.perf_counter()
+    vitals = {
+        "epoch": position.epoch,
+        "step": position.step,
+        "phase": {"index": position.phase, "train": state.phase.part},
+        "warming_up": state.warming_up,
+        "learning_rate": _learning_rates(state),
+        "train": {**task.figures(train), "complete": record.batches == len(batches.train)},
+        "val": task.figures(val),
+        "optimization": _optimization(state),
+        "sampling": _sampling(train["rows"], task, state),
+        "train_mode_loss": gap,
+        "input": _input(state),
+        "monitor": {"name": state.config.training.monitor},
+        "seconds": {"data": record.seconds_data, "step": record.seconds_step, "evaluation": now - begun, "epoch": now - started},
+        "memory": {"peak_mb": peak_memory_mb(state.machine.device)},
+    }
+    return vitals, val
+
+
+def _learning_rates(state: TrainingState) -> dict[str, float]:
+    last = state.position.step_in_phase - 1
+    first = max(0, last - state.plan.steps_per_epoch + 1)
+    rates = {"start": first, "end": last}
+    return {name: state.plan.learning_rate(state.phase, step, state.progress.plateau) for name, step in rates.items()}
+
+
+def _optimization(state: TrainingState) -> dict[str, Any]:
+    record, limit = state.record, state.config.training.clip_norm
+    norms = _numbers(record.gradient_norms)
+    ratios = _numbers(record.update_ratios)
+    return {
+        "gradient_norm": {
+            "median": _of(np.median, norms),
+            "p90": _of(lambda values: np.quantile(values, 0.9), norms),
+            "max": _of(np.max, norms),
+            "clipped_share": _of(lambda values: np.mean(values > limit), norms) if limit is not None else None,
+        },
+        "update_ratio": {"median": _of(np.median, ratios), "max": _of(np.max, ratios)},
+        "skipped_steps": record.skipped_steps,
+    }
+
+
+def _numbers(tensors: list[Tensor]) -> NDArray[np.float64]:
+    return torch.stack(tensors).double().cpu().numpy() if tensors else np.empty(0)
+
+
+def _of(reduce: Any, values: NDArray[np.float64]) -> float | None:
+    return float(reduce(values)) if len(values) else None
+
+
+def _sampling(rows: NDArray[np.intp], task: Classification, state: TrainingState) -> dict[str, Any]:
+    distinct = len(np.unique(rows))
+    empty = torch.stack(state.record.without_positives).mean(dim=0).tolist()
+    return {
+        "distinct": distinct,
+        "repeated": len(rows) - distinct,
+        "batches_without_positives": dict(zip(task.classes, empty, strict=True)),
+    }
+
+
+def _input(state: TrainingState) -> Mapping[str, float]:
+    """Mean and standard deviation of the pixels the model received, over the epoch's first batches, in 0–255."""
+    mean = _numbers(state.record.input_means).mean()
+    square = _numbers(state.record.input_squares).mean()
+    return {"mean": float(mean), "sd": float(np.sqrt(max(0.0, square - mean**2)))}

@@ -1,0 +1,254 @@
+"""Watchers: what happens beside training. Each is told of batches and epochs, and may ask to stop.
+
+Console      progress bar, epoch lines, logs/train.log
+Collapse     warns within an epoch when predictions turn constant
+Records      vitals.jsonl, metrics.csv
+Board        TensorBoard events
+Checkpoints  best.pt, last.pt
+Signals      SIGINT and SIGTERM: stop after the step in hand, resumable
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from torch import Tensor
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from osler.data.samples import TaskKind
+from osler.runs.folder import RunFolder
+from osler.runs.vitals import append_vitals, flatten, keep_vitals_before, write_metrics_csv
+from osler.train.loop import BatchNews
+from osler.train.state import TrainingState
+
+__all__ = ["Board", "Checkpoints", "Collapse", "Console", "Records", "Signals", "Watcher", "epoch_line"]
+
+Figures = Mapping[str, Any]
+
+
+class Watcher:
+    """Does nothing; the base of all watchers."""
+
+    wants_stop = False
+
+    def batch_done(self, state: TrainingState, news: BatchNews) -> None:
+        """After every micro-batch."""
+
+    def epoch_done(self, state: TrainingState, vitals: Figures, outputs: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        """After every epoch: its vitals, and the arrays of the validation outputs."""
+
+    def close(self) -> None:
+        """When the run ends, whatever the reason."""
+
+
+def epoch_line(vitals: Figures, planned: int) -> str:
+    """One epoch in a line; "train/val" where both stand.
+
+    >>> figures = {"loss": {"value": 0.32}, "macro": {"auc": 0.81, "f1": 0.48}}
+    >>> epoch_line({"epoch": 5, "train": figures, "val": figures, "learning_rate": {"end": 1e-4}, "monitor": {}}, 50)
+    'Epoch 5/50 · loss 0.320/0.320 · AUC 0.810/0.810 · F1 0.480 · LR 1e-04'
+    """
+    train, val = vitals["train"], vitals["val"]
+    parts = [
+        f"Epoch {vitals['epoch']}/{planned}",
+        f"loss {train['loss']['value']:.3f}/{val['loss']['value']:.3f}",
+        f"AUC {_shown(train['macro']['auc'])}/{_shown(val['macro']['auc'])}",
+        f"F1 {_shown(val['macro']['f1'])}",
+        f"LR {vitals['learning_rate']['end']:.3g}".replace("e-0", "e-"),
+    ]
+    parts[-1] = f"LR {vitals['learning_rate']['end']:.0e}" if _is_round(vitals["learning_rate"]["end"]) else parts[-1]
+    if vitals["monitor"].get("improved"):
+        parts.append("best")
+    return " · ".join(parts)
+
+
+def _is_round(rate: float) -> bool:
+    return rate > 0 and math.isclose(float(f"{rate:.0e}"), rate, rel_tol=1e-6)
+
+
+def _shown(value: float | None) -> str:
+    return "–" if value is None or math.isnan(value) else f"{value:.3f}"
+
+
+class Console(Watcher):
+    """The progress bar and the epoch lines on stderr, and the same lines, with times, in a log file."""
+
+    def __init__(self, log: Path, console: RichConsole | None = None) -> None:
+        self.console = console or RichConsole(stderr=True, highlight=False)
+        self.log = log.open("a", encoding="utf-8")
+        columns = (
+            TextColumn("{task.description}"), BarColumn(bar_width=28), MofNCompleteColumn(), TextColumn("·"),
+            TimeRemainingColumn(), TextColumn("{task.fields[figures]}"),
+        )  # fmt: skip
+        self.progress = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+        self.bar: TaskID | None = None
+        self.shown_at = 0.0
+        self.progress.start()
+
+    def say(self, text: str, style: str | None = None) -> None:
+        """A line to the person and to the log."""
+        self.console.print(text, style=style, soft_wrap=True, markup=False)
+        self.log.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}\n")
+        self.log.flush()
+
+    def warn(self, text: str) -> None:
+        """A line that must not be missed."""
+        self.say(f"warning: {text}", style="yellow")
+
+    def batch_done(self, state: TrainingState, news: BatchNews) -> None:
+        if self.bar is None:
+            self.bar = self.progress.add_task(f"Epoch {state.position.epoch}/{state.plan.epochs}", total=news.total, figures="")
+        now = time.monotonic()
+        if now - self.shown_at > 0.2 or news.done == news.total:
+            self.shown_at = now
+            values, weights = state.record.outputs.values[-20:], state.record.outputs.weights[-20:]
+            loss = float(torch.cat(values).sum() / torch.cat(weights).sum().clamp_min(1e-12))
+            self.progress.update(self.bar, completed=news.done, figures=f"loss {loss:.3f}")
+
+    def epoch_done(self, state: TrainingState, vitals: Figures, outputs: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        self.say(epoch_line(vitals, state.plan.epochs))
+        if self.bar is not None:
+            self.progress.remove_task(self.bar)
+            self.bar = None
+
+    def close(self) -> None:
+        self.progress.stop()
+        self.log.close()
+
+
+class Collapse(Watcher):
+    """Warns within the epoch, as soon as predictions turn constant.
+
+    Every `every` batches the mean probability of the last batches is held against the mean target. A class has collapsed when
+    one is less than a twentieth of the other on either side, with at least five samples expected there: a network that has
+    learned nothing still predicts near the prevalence, and one that is trained with weights predicts more, not less.
+    """
+
+    SHARE = 0.05
+    EXPECTED = 5
+
+    def __init__(self, every: int, kind: TaskKind, classes: Sequence[str], console: Console) -> None:
+        self.every, self.kind, self.classes, self.console = every, kind, classes, console
+        self.recent: deque[tuple[Tensor, Tensor]] = deque(maxlen=every)
+        self.warned: set[tuple[int, str]] = set()
+
+    def batch_done(self, state: TrainingState, news: BatchNews) -> None:
+        self.recent.append((news.logits.float(), news.targets))
+        if news.done % self.every:
+            return
+        logits = torch.cat([logits for logits, _ in self.recent])
+        targets = torch.cat([targets for _, targets in self.recent])
+        predicted = torch.softmax(logits, 1) if self.kind == "multiclass" else torch.sigmoid(logits)
+        known = ~torch.isnan(targets)
+        counts = known.sum(0)
+        mean_target = (torch.nan_to_num(targets).sum(0) / counts.clamp_min(1)).tolist()
+        mean_predicted = ((predicted * known).sum(0) / counts.clamp_min(1)).tolist()
+        for name, p, t, n in zip(self.classes, mean_predicted, mean_target, counts.tolist(), strict=True):
+            if self._collapsed(p, t, n) and (state.position.epoch, name) not in self.warned:
+                self.warned.add((state.position.epoch, name))
+                self.console.warn(
+                    f"predictions may be collapsing: epoch {state.position.epoch}, batch {news.done}, {name}: "
+                    f"predicted mean {p:.6f}, target mean {t:.4f}"
+                )
+
+    @classmethod
+    def _collapsed(cls, predicted: float, target: float, n: int) -> bool:
+        to_negative = target * n >= cls.EXPECTED and predicted < cls.SHARE * target
+        to_positive = (1 - target) * n >= cls.EXPECTED and 1 - predicted < cls.SHARE * (1 - target)
+        return to_negative or to_positive
+
+
+class Records(Watcher):
+    """Writes each epoch's vitals, once, and the spreadsheet of all."""
+
+    def __init__(self, run: RunFolder, epoch: int) -> None:
+        self.run = run
+        self.epochs: list[Figures] = list(keep_vitals_before(run.vitals_file, epoch))
+
+    def epoch_done(self, state: TrainingState, vitals: Figures, outputs: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        append_vitals(self.run.vitals_file, vitals)
+        self.epochs.append(vitals)
+        write_metrics_csv(self.run.metrics_file, self.epochs)
+
+
+class Board(Watcher):
+    """TensorBoard events: every figure as a scalar, precision-recall curves, and the first batch as a picture."""
+
+    def __init__(self, folder: Path, classes: Sequence[str], first_images: Tensor, epoch: int) -> None:
+        self.classes = classes
+        self.writer = SummaryWriter(str(folder), purge_step=epoch)
+        tiles = first_images[:16].float().cpu().clamp(0, 255) / 255
+        self.writer.add_images("train/first_batch", tiles, 0)
+
+    def epoch_done(self, state: TrainingState, vitals: Figures, outputs: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        epoch = int(vitals["epoch"])
+        for name, value in flatten(vitals).items():
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+                self.writer.add_scalar(name.replace(".", "/", 1), value, epoch)
+        for k, name in enumerate(self.classes):
+            known = np.isfinite(outputs["targets"][:, k])
+            if known.any():
+                self.writer.add_pr_curve(
+                    f"val_pr/{name}", outputs["targets"][known, k].astype(int), outputs["probabilities"][known, k], epoch
+                )
+        self.writer.flush()
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+class Checkpoints(Watcher):
+    """Writes `best.pt` when an epoch is the best so far, and `last.pt` at each epoch's end and every so many minutes."""
+
+    def __init__(self, run: RunFolder, minutes: float | None) -> None:
+        self.best = run.checkpoints / "best.pt"
+        self.last = run.checkpoints / "last.pt"
+        self.interval = math.inf if minutes is None else 60 * minutes
+        self.written_at = time.monotonic()
+
+    def batch_done(self, state: TrainingState, news: BatchNews) -> None:
+        if news.stepped and news.done < news.total and time.monotonic() - self.written_at >= self.interval:
+            self.save(state)
+
+    def save(self, state: TrainingState) -> None:
+        """Writes the whole state now."""
+        state.save(self.last)
+        self.written_at = time.monotonic()
+
+
+class Signals(Watcher):
+    """Turns SIGINT and SIGTERM into a wish to stop; a second one takes the usual way."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self.before = {number: signal.signal(number, self._take) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        self.wants_stop = True
+        for each, handler in self.before.items():
+            signal.signal(each, handler)
+
+    def batch_done(self, state: TrainingState, news: BatchNews) -> None:
+        if dist.is_initialized():  # ranks hear of a signal at different steps, and must stop after the same one
+            flag = torch.tensor(float(self.received or 0), device=state.machine.device)
+            dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+            self.received = int(flag) or None
+            self.wants_stop = self.received is not None
+
+    def close(self) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
