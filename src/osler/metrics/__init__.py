@@ -1,0 +1,1 @@
+"""Figures and their sampling error, in numpy: floors, ranking, decisions, calibration, intervals; no torch."""
