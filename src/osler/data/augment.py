@@ -135,14 +135,14 @@ def affine(
     return np.stack([across, down], axis=1) + 0.0
 
 
-def transform(images: Tensor, matrices: NDArray[np.float64], nearest: bool = False, fill: float = 0.0) -> Tensor:
-    """Moves each image by its matrix, interpolating once; what lies outside an image is `fill`.
+def transform(images: Tensor, matrices: NDArray[np.float64], nearest: bool = False, fill: float | None = None) -> Tensor:
+    """Moves each image by its matrix, interpolating once.
 
     Args:
         images: (B, C, H, W) uint8 or float32, on any device; sides up to 4096.
         matrices: (B, 2, 3) as `affine` gives them.
         nearest: takes the nearest pixel instead of a bilinear mean, for masks and label maps.
-        fill: value outside, such as a mask's ignore value.
+        fill: value of what lies outside an image, such as a mask's ignore value; None: its edge goes on.
 
     Returns:
         (B, C, H, W) float32, or of the images' own type with `nearest`.
@@ -163,17 +163,23 @@ def _parts(images: Tensor) -> Iterator[slice]:
     return (slice(first, first + size) for first in range(0, count, size))
 
 
-def _move(images: Tensor, matrices: NDArray[np.float64], nearest: bool, fill: float, result: Tensor) -> None:
+def _move(images: Tensor, matrices: NDArray[np.float64], nearest: bool, fill: float | None, result: Tensor) -> None:
     """`transform` of one part, into `result`."""
     height, width = images.shape[2:]
     assert max(height, width) <= 4096, images.shape
-    x, y = _coordinates(matrices, height, width, images.device)
+    x, y = _coordinates(matrices, height, width, images.device, outside=fill is not None)
     sample = _sample_opencv if images.device.type == "cpu" else _sample_torch
-    sample(images, x, y, nearest, fill, result)
+    sample(images, x, y, nearest, fill or 0.0, result)
 
 
-def _coordinates(matrices: NDArray[np.float64], height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Where each pixel of the result lies in the source: x and y, each (B, H, W) float32 in pixels, -1 or the side if outside."""
+def _coordinates(
+    matrices: NDArray[np.float64], height: int, width: int, device: torch.device, outside: bool
+) -> tuple[Tensor, Tensor]:
+    """Where each pixel of the result lies in the source: x and y, each (B, H, W) float32 in pixels.
+
+    A place beyond the edge becomes -1 or the side where `outside` is true, else the edge.
+    """
+    beyond = 1 if outside else 0
     size = np.array([width, height], dtype=np.float64)
     centre = (size - 1) / 2
     linear = matrices[:, :, :2]
@@ -185,7 +191,7 @@ def _coordinates(matrices: NDArray[np.float64], height: int, width: int, device:
     for axis, side in enumerate((width, height)):
         along = terms[:, axis, 0, None] * columns
         down = terms[:, axis, 1, None] * rows + terms[:, axis, 2, None]
-        places.append((along[:, None, :] + down[:, :, None]).clamp_(-1, side))
+        places.append((along[:, None, :] + down[:, :, None]).clamp_(-beyond, side - 1 + beyond))
     return places[0], places[1]
 
 
@@ -295,8 +301,8 @@ class Augmenter:
             positions: (B,) places in the epoch's global order.
 
         Returns:
-            (B, C, H, W) float32, 0 to 255, on the images' device. Places from outside an image are 0. The noise is the same
-            in all channels, so that gray stays gray.
+            (B, C, H, W) float32, 0 to 255, on the images' device. Beyond an image its edge goes on: black
+            corners would be a mark of training images alone. The noise is the same in all channels, so that gray stays gray.
         """
         if self._config == _NOTHING:
             return images.float()
@@ -310,7 +316,7 @@ class Augmenter:
         if changes.matrices is None:
             result.copy_(images)
         else:
-            _move(images, changes.matrices, False, 0.0, result)
+            _move(images, changes.matrices, False, None, result)
         if self._config.contrast or self._config.brightness:
             _change_tones(result, images, changes)
         if self._config.noise:

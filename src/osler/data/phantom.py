@@ -183,8 +183,6 @@ def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
 def _visits(config: PhantomConfig) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(N,) patient of each row and (N,) its number among the patient's images; counts are geometric, as in hospitals."""
     mean = config.images_per_patient
-    if mean < 1:
-        raise ConfigError(f"data.phantom.images_per_patient: {mean:g}; a patient has at least one image: use 1 or more")
     everyone = np.arange(config.samples)
     chance = _uniform(config.seed, "count", everyone)
     more = 0.0 if mean == 1 else np.floor(np.log1p(-chance) / math.log1p(-1 / mean))

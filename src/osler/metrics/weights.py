@@ -6,13 +6,15 @@ Targets are (N, K) in {0, 1, NaN} everywhere; NaN is unknown and is counted nowh
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from osler.config import LossConfig
 from osler.errors import ConfigError
+
+if TYPE_CHECKING:  # pydantic would be half the time of a diagnosis
+    from osler.config import LossConfig
 
 __all__ = ["Kind", "LabelCounts", "LossSpec", "LossType", "count_labels", "resolve_loss", "unused_settings"]
 

@@ -1,0 +1,181 @@
+"""Console logs: whatever a training script prints. Numbers are read with the words before them, line by line.
+
+`Epoch 5/50 - train loss: 0.32, acc: 81.2% | val loss: 0.40` gives an epoch, the planned epochs and three figures. How a
+line is understood is in `templates`; here lines are read one after another. Progress bars that redraw themselves count with
+their last state.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from osler.doctor.chart import Chart
+from osler.doctor.facts import FACTS, Facts
+from osler.doctor.readers.assemble import charts_of
+from osler.doctor.readers.beside import FOREIGN_NAMES
+from osler.doctor.readers.numbers import NOT_FINITE, commas_are_decimal, parse_number
+from osler.doctor.readers.source import NotThisError, Source
+from osler.doctor.readers.table import Column, Table
+from osler.doctor.readers.templates import NUMBER, NUMBER_WITH_COMMA, Plan, Planner
+from osler.doctor.readers.vocabulary import split_words
+
+__all__ = ["read_console"]
+
+STAMP = re.compile(r"\d{4}[-/.]\d\d[-/.]\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?")
+REDRAWN = re.compile(r"[\r\x08]+")
+SETTING = re.compile(r"^[^:=]{0,60}?([A-Za-z][A-Za-z _-]{1,40}?)\s*[:=]\s*([^\s,;]{1,60})\s*$")
+LONGEST_LINE = 4_000
+MOST_SETTING_LINES = 20_000
+FEWEST_ROWS = 2
+# The most frequent figure stands in at least so many of the epochs that have any.
+SHARE_OF_EPOCHS = 0.5
+
+
+@dataclass
+class Log:
+    """What has been read so far."""
+
+    epoch: float = np.nan
+    context: str = ""
+    planned: float = np.nan
+    row: int = -1
+    epochs: list[float] = field(default_factory=list)
+    columns: dict[str, tuple[list[int], list[float], int]] = field(default_factory=dict)
+    percents: dict[str, int] = field(default_factory=dict)
+    running: dict[str, int] = field(default_factory=dict)
+
+
+def read_console(source: Source, reader: str = "console") -> list[Chart]:
+    """Charts from the printed lines of a training.
+
+    Raises:
+        NotThisError: no line holds a loss or score, or only one does and no epoch is named.
+    """
+    text = source.text
+    lines = text.split("\n")
+    pattern = NUMBER_WITH_COMMA if commas_are_decimal(_cells(lines)) and not re.search(r"\d\.\d\d", text[:50_000]) else NUMBER
+    stamp = _stamp_width(lines)
+    log = Log()
+    planner = Planner(pattern)
+    cut = 0
+    for number, line in enumerate(lines, 1):
+        if "\r" in line or "\b" in line:
+            line = _last_state(line)
+        if stamp and line[4:5] == line[7:8] != "" and line[:4].isdigit():
+            line = line[stamp:]
+        if len(line) > LONGEST_LINE:
+            line = line[-LONGEST_LINE:]
+            cut += 1
+        if line:
+            _take(log, *planner.read(line, log.context), number)
+    _refuse_prose(log)
+    notes = (f"{cut} lines are longer than {LONGEST_LINE} signs: their ends were read",) if cut else ()
+    return charts_of(_table(log, source, reader, _settings(lines, log), notes))
+
+
+def _refuse_prose(log: Log) -> None:
+    """A log says the same of each epoch; a text that mentions epochs and losses here and there does not."""
+    epochs = np.array(log.epochs)
+    if not log.columns or (len(epochs) < FEWEST_ROWS and not np.isfinite(epochs).any()):
+        raise NotThisError("no lines with an epoch and a loss or score")
+    named = np.where(np.isfinite(epochs), epochs, np.arange(len(epochs)) + 0.5)
+    most = max(len(np.unique(named[rows])) for rows, _, _ in log.columns.values())
+    count = len(np.unique(named))
+    if most < max(SHARE_OF_EPOCHS * count, min(2, count)):
+        raise NotThisError("epochs are mentioned, and no figure is given for most of them")
+
+
+def _cells(lines: Sequence[str]) -> list[str]:
+    """Texts that look like numbers, from the first lines."""
+    return re.findall(r"\d+[.,]\d+", "\n".join(lines[:300])[:50_000])
+
+
+def _stamp_width(lines: Sequence[str]) -> int:
+    """How many signs the date and time at the head of each line take; they are many numbers, and mean nothing here."""
+    widths = {found.end() if (found := STAMP.match(line)) else 0 for line in lines[:20] if line.strip()}
+    return widths.pop() if len(widths) == 1 else 0
+
+
+def _last_state(line: str) -> str:
+    """A redrawn line as it stood at the end: what follows the last carriage return or run of backspaces."""
+    pieces = [piece for piece in REDRAWN.split(line) if piece.strip()]
+    return pieces[-1] if pieces else ""
+
+
+def _take(log: Log, plan: Plan, parts: Sequence[str], number: int) -> None:
+    """Adds one line's numbers to the log."""
+    if plan.epoch is not None:
+        epoch = _float(parts[plan.epoch])
+        if epoch != log.epoch:
+            log.context = ""
+        log.epoch = epoch
+        if plan.total is not None:
+            log.planned = _float(parts[plan.total])
+    if plan.context is not None:
+        log.context = plan.context
+    if not plan.figures:
+        return
+    log.epochs.append(log.epoch)
+    row = len(log.epochs) - 1
+    for figure in plan.figures:
+        label = figure.label
+        column = log.columns.get(label)
+        if column is None:
+            column = log.columns[label] = ([], [], number)
+        value = _float(parts[figure.index])
+        if figure.of is not None:
+            whole = _float(parts[figure.of])
+            value = value / whole if whole else np.nan
+        column[0].append(row)
+        column[1].append(value)
+        if figure.percent:
+            log.percents[label] = log.percents.get(label, 0) + 1
+        if figure.running or plan.running:
+            log.running[label] = log.running.get(label, 0) + 1
+
+
+def _float(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        word = text.lower()
+        return NOT_FINITE[word] if word in NOT_FINITE else float(text.replace(",", "."))
+
+
+def _table(log: Log, source: Source, reader: str, facts: Facts, notes: tuple[str, ...]) -> Table:
+    columns = [
+        Column(
+            label,
+            f"line {first} on",
+            np.array(rows, dtype=np.intp),
+            np.array(values, dtype=np.float64),
+            2 * log.percents.get(label, 0) > len(values),
+            2 * log.running.get(label, 0) > len(values),
+        )
+        for label, (rows, values, first) in log.columns.items()
+    ]
+    return Table(source.name, reader, np.array(log.epochs), columns, facts=facts, notes=notes)
+
+
+def _settings(lines: Sequence[str], log: Log) -> Facts:
+    """Facts that the log itself states: the planned epochs, and lines such as "Learning rate: 0.001"."""
+    found: dict[str, str] = {}
+    for line in lines[:MOST_SETTING_LINES]:
+        if len(line) > 200 or not (":" in line or "=" in line):
+            continue
+        match = SETTING.match(line.strip())
+        key = FOREIGN_NAMES.get("_".join(word for word, _, _ in split_words(match[1]))) if match else None
+        # "Loss: 0.61" is a figure, not the name of a loss.
+        if match and key is not None and (FACTS[key] != "text" or parse_number(match[2]) is None):
+            found.setdefault(key, match[2].strip("'\""))
+    facts = Facts.of(found, "the log's own lines", strict=False, assumed=True)
+    if np.isfinite(log.planned):
+        known = [epoch for epoch in log.epochs if np.isfinite(epoch)]
+        # "Epoch 0/24" ... "Epoch 24/24" are 25.
+        from_zero = bool(known) and min(known) == 0 and max(known) == log.planned
+        facts = facts.over(Facts.of({"training.epochs": int(log.planned) + from_zero}, "the log's count of epochs"))
+    return facts

@@ -1,0 +1,53 @@
+"""nnU-Net's own logs, both versions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from osler.doctor.chart import Chart
+
+Read = Callable[..., list[Chart]]
+
+SECOND = "This is the configuration used by this training:\n {'batch_size': 12, 'patch_size': [512, 512]}\n" + "".join(
+    f"2026-01-0{epoch + 1} 10:00:00.123456: \n2026-01-0{epoch + 1} 10:00:00.123456: Epoch {epoch} \n"
+    f"2026-01-0{epoch + 1} 10:00:00.123456: Current learning rate: {0.01 - epoch / 1000:.5f} \n"
+    f"2026-01-0{epoch + 1} 10:00:00.123456: train_loss {-0.1 * epoch:.4f} \n"
+    f"2026-01-0{epoch + 1} 10:00:00.123456: val_loss {-0.05 * epoch:.4f} \n"
+    f"2026-01-0{epoch + 1} 10:00:00.123456: Pseudo dice [np.float32(0.{epoch}), nan, 0.5] \n"
+    f"2026-01-0{epoch + 1} 10:00:00.123456: Epoch time: 61.5 s \n"
+    f"2026-01-0{epoch + 1} 10:00:00.123456: Yayy! New best EMA pseudo Dice: 0.9 \n"
+    for epoch in range(3)
+)
+FIRST = "".join(
+    f"\n2020-01-01 10:00:00.1: epoch:  {epoch} \n2020-01-01 10:00:00.1: train loss : {-0.1 * epoch:.4f} \n"
+    f"2020-01-01 10:00:00.1: validation loss: {-0.05 * epoch:.4f} \n"
+    f"2020-01-01 10:00:00.1: Average global foreground Dice: [0.{epoch}, 0.5] \n"
+    "2020-01-01 10:00:00.1: (interpret this as an estimate for the Dice of the different classes. This is not exact.) \n"
+    f"2020-01-01 10:00:00.1: lr: {0.01 - epoch / 1000:.5f} \n2020-01-01 10:00:00.1: This epoch took 61.5 s\n"
+    for epoch in range(3)
+)
+
+
+@pytest.mark.parametrize("text", [FIRST, SECOND])
+def test_both_versions(read: Read, text: str) -> None:
+    (chart,) = read(text, "training_log.txt")
+    assert chart.reader == "nnunet"
+    assert chart.epochs.tolist() == [0.0, 1.0, 2.0]
+    assert chart.values("train.loss").tolist() == pytest.approx([0.0, -0.1, -0.2])
+    assert chart.values("val.loss").tolist() == pytest.approx([0.0, -0.05, -0.1])
+    assert chart.values("val.dice[1]").tolist() == [0.0, 0.1, 0.2]
+    assert chart.values("learning_rate").tolist() == [0.01, 0.009, 0.008]
+    assert chart.values("seconds.epoch").tolist() == [61.5] * 3
+    assert "pseudo Dice" in chart.notes[0]
+
+
+def test_facts(read: Read) -> None:
+    (chart,) = read(SECOND)
+    assert chart.facts["training.batch_size"] == 12
+    assert chart.facts["training.epochs"] == 1000
+    origin = chart.facts.origin("training.epochs")
+    assert origin is not None
+    assert origin.assumed
+    assert chart.nonfinite_epochs("val.dice[2]").tolist() == [0.0, 1.0, 2.0]
