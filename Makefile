@@ -5,7 +5,7 @@ READY := .venv/.ready
 # Sets of real images, where there are any: tests and benchmarks that need one skip, with the reason, without it.
 export OSLER_TEST_DATA ?=
 
-.PHONY: demo test test-long check format docs clean
+.PHONY: demo test test-long check format clean
 
 demo: $(READY)
 	$(BIN)/osler demo

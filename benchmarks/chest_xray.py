@@ -1,6 +1,6 @@
 """Pneumonia screening on Kermany's chest X-rays, against a logistic regression on frozen features of the same network.
 
-    OSLER_TEST_DATA=... python benchmarks/chest_xray.py [key=value ...]
+    OSLER_TEST_DATA=... python benchmarks/chest_xray.py [--run RUN] [key=value ...]
 
 Both sides see the same prepared images and the same splits. The regression's strength is chosen on val. Targets: AUC > 0.95,
 accuracy > 0.90, sensitivity > 0.90, specificity > 0.85; and the lower bound of the paired AUC difference (DeLong) above −0.01.
@@ -8,9 +8,8 @@ accuracy > 0.90, sensitivity > 0.90, specificity > 0.85; and the lower bound of 
 
 from __future__ import annotations
 
+import argparse
 import os
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from osler.metrics.ranking import auc, delong_test
 from osler.models.classifier import ModelSpec, build_model
 from osler.runs.folder import RunFolder
 from osler.runs.predictions import Predictions
+from osler.runs.vitals import read_vitals
 from osler.train.fit import train_run
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "chest_xray.yaml"
@@ -44,6 +44,7 @@ def frozen_probe(run: RunFolder) -> Floats:
     config = run.config()
     data = load_data(config.data)
     cache = open_cache(data.source, Preparation(config.preparation), cache_folder(config.data.cache))
+    cache.ensure(np.concatenate(list(data.rows.values())))
     spec = ModelSpec("binary", 1, int(config.preparation.channels), int(config.preparation.size))
     model = build_model(config.model, spec).eval()
 
@@ -65,12 +66,14 @@ def frozen_probe(run: RunFolder) -> Floats:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, help="a finished run, instead of training one")
+    parser.add_argument("overrides", nargs="*")
+    options = parser.parse_args()
     path = Path(os.environ["OSLER_TEST_DATA"]) / "chest_xray"
-    overrides = [f"data.path={path}", "run.folder=benchmarks/results/chest_xray", *sys.argv[1:]]
+    overrides = [f"data.path={path}", "run.folder=benchmarks/results/chest_xray", *options.overrides]
     print(f"calibration: {calibration_seconds():.2f} s")
-    start = time.perf_counter()
-    run = train_run(load_config(CONFIG, overrides))
-    minutes = (time.perf_counter() - start) / 60
+    run = RunFolder.open(options.run) if options.run else train_run(load_config(CONFIG, overrides))
     evaluation = evaluate_run(run.path)
     figures = evaluation.data()["splits"]["test"]["macro"]
     print("| figure | value | 95 % interval |\n|--|--|--|")
@@ -82,6 +85,7 @@ def main() -> None:
     paired = delong_test(test.targets[:, 0], test.logits[:, 0], probe)
     print(f"| logistic regression on frozen features: AUC | {auc(test.targets[:, 0], probe):.4f} | |")
     print(f"| difference of AUC, paired | {paired.difference:.4f} | {paired.low:.4f} to {paired.high:.4f} |")
+    minutes = sum(vitals["seconds"]["epoch"] for vitals in read_vitals(run.vitals_file)) / 60
     print(f"| minutes of training | {minutes:.1f} | |")
 
 

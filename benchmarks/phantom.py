@@ -1,6 +1,6 @@
 """How fast the phantom draws: 2,000 images of 128² with the default findings, beside the calibration loop.
 
-    python benchmarks/phantom.py [--samples 2000] [--size 128]
+python benchmarks/phantom.py [--samples 2000] [--size 128]
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ def main() -> None:
         images.read(row)
     seconds = time.perf_counter() - start
     print(f"calibration: {calibration_seconds():.2f} s")
-    print(f"{options.samples} images of {options.size}² in {seconds:.1f} s on one core: {1000 * seconds / options.samples:.2f} ms each")
+    print(
+        f"{options.samples} images of {options.size}²: {seconds:.1f} s on one core, {1000 * seconds / options.samples:.2f} ms each"
+    )
 
 
 if __name__ == "__main__":

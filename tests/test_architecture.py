@@ -15,6 +15,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "osler"
 FILES = sorted(SOURCE.rglob("*.py"))
 
 ROWS = {
+    "__main__": 10,
     "cli": 9,
     "serve": 8,
     "adapters": 8,

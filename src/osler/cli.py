@@ -130,6 +130,33 @@ def predict(
 
 
 @app.command()
+def diagnose(
+    sources: Annotated[list[Path], typer.Argument(metavar="RUN_OR_LOG...", help="Run folders, or logs of any framework.")],
+    fact: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="What the log does not say; repeatable.")] = None,
+    facts: Annotated[Path | None, typer.Option(metavar="FILE", help="A YAML file of such facts.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the diagnosis as JSON.")] = False,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write pages there.")] = None,
+    fail_on: Annotated[str | None, typer.Option(metavar="SEVERITY", help="Exit 1 at note, warning or critical.")] = None,
+) -> None:
+    """What is wrong with a run, the evidence, and what to do."""
+    from osler.doctor.command import diagnose_sources
+
+    found = diagnose_sources(list(sources), fact or (), facts)
+    print(found.json_text() if json else found.text())
+    if out is not None:
+        _say(f"Page: {found.write_pages(out)}")
+    raise SystemExit(found.exit_code(fail_on))
+
+
+@app.command()
+def faults(json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False) -> None:
+    """List the faults that the doctor knows."""
+    from osler.doctor.command import describe_faults
+
+    print(describe_faults(json))
+
+
+@app.command()
 def models() -> None:
     """List the architectures."""
     from osler.models import describe_models

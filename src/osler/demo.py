@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from osler.config import load_config
+from osler.doctor.command import diagnose_sources
 from osler.evaluate import evaluate_run
 from osler.runs.card import INTENDED_USE
 from osler.train.fit import train_run
@@ -31,8 +32,8 @@ DEMO = {
 }
 
 
-def run_demo(folder: Path | None = None) -> str:
-    """Trains on the phantom, evaluates, and returns what the person should read last: the figures and the page's path."""
+def run_demo(folder: Path | None = None) -> Path:
+    """Trains on the phantom, evaluates, and returns where the page is; what it finds on the way is said on stderr."""
 
     def say(text: str) -> None:
         print(text, file=sys.stderr)
@@ -41,4 +42,7 @@ def run_demo(folder: Path | None = None) -> str:
     run = train_run(load_config(DEMO), folder)
     evaluation = evaluate_run(run.path)
     say(INTENDED_USE)
-    return f"{evaluation.summary()}\n\nPage: {evaluation.page}\nRun:  {run.path}"
+    say(evaluation.summary())
+    say(f"\nThe doctor on this run:\n{diagnose_sources([run.path]).text()}")
+    say(f"\nRun: {run.path}\nThe page of the evaluation:")
+    return evaluation.page

@@ -333,7 +333,9 @@ def _training(images: int, small: bool) -> Iterator[str]:
         yield _line("schedule", "cosine")
         yield "  phases:  # first the new output alone, so that it does not tear the pretrained layers; then everything, gently"
         yield f"    - {{train: head, epochs: {1 if large else 3 if images >= 1000 else 5}, learning_rate: 0.002}}"
-        yield f"    - {{train: all, epochs: {8 if large else 15 if images >= 1000 else 25}, learning_rate: 0.0003}}"
+        yield "    - {train: all}"
+        yield _line("epochs", 8 if large else 15 if images >= 1000 else 25, "of the phase that trains all")
+        yield _line("learning_rate", 3e-4)
     if small:
         yield _line("early_stopping", None, "the schedule ends the training; stopped before, it is not at its best")
     else:

@@ -34,7 +34,6 @@ from osler.runs.card import Card
 
 __all__ = ["Prediction", "Predictor", "Session", "predict_files", "probabilities_of", "write_predictions_csv"]
 
-"""Files taken from a folder; a file that is named is tried whatever it is called."""
 RESEARCH_ONLY = "for research; not a medical device"
 
 

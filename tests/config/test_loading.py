@@ -118,16 +118,29 @@ def test_an_override_without_a_value_says_how_to_write_it() -> None:
         parse_overrides(["training.epochs"])
 
 
-def test_epochs_flag_is_the_length_of_each_phase() -> None:
-    values = {"training": {"phases": [{"train": "head", "epochs": 15}, {"train": "all"}]}}
-    config = load_config(values, flags={"training.epochs": 2})
-    assert [phase.epochs for phase in config.training.phases] == [2, 2]
+def test_epochs_flag_is_the_most_that_a_phase_gets() -> None:
+    values = {"training": {"phases": [{"train": "head", "epochs": 2}, {"train": "from:10", "epochs": 20}, {"train": "all"}]}}
+    config = load_config(values, flags={"training.epochs": 10})
+    assert [phase.epochs for phase in config.training.phases] == [2, 10, 10]
 
 
-def test_lr_flag_is_refused_where_phases_state_their_own() -> None:
-    values = {"training": {"phases": [{"train": "head", "learning_rate": 1e-3}]}}
-    with pytest.raises(ConfigError, match="rates of their own"):
-        load_config(values, flags={"training.learning_rate": 1e-5})
+def test_lr_flag_is_for_the_phases_that_follow_the_training_section() -> None:
+    head = {"train": "head", "learning_rate": 1e-3}
+    config = load_config({"training": {"phases": [head, {"train": "all"}]}}, flags={"training.learning_rate": 1e-5})
+    assert (config.training.phases[0].learning_rate, config.training.learning_rate) == (1e-3, 1e-5)
+    with pytest.raises(ConfigError, match=r"every phase .* states a learning rate"):
+        load_config({"training": {"phases": [head]}}, flags={"training.learning_rate": 1e-5})
+
+
+def test_an_empty_section_means_its_defaults() -> None:
+    assert load_config({"loss": None, "model": None}) == load_config({})
+
+
+def test_a_key_that_is_no_text_is_one_error(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("{[a]: 1}")
+    with pytest.raises(ConfigError, match="cannot be a key"):
+        load_config(path)
 
 
 def test_null_is_off() -> None:

@@ -18,7 +18,15 @@ from osler.runs.vitals import read_vitals
 from osler.train.state import load_checkpoint
 
 SETTINGS = {
-    "training": {"epochs": 6, "ema": 0.9, "checkpoint_every": 0.003, "batch_size": 4, "accumulate": 2, "warmup_epochs": 0.5},
+    "training": {
+        "epochs": 6,
+        "ema": 0.9,
+        "checkpoint_every": 0.003,
+        "batch_size": 4,
+        "accumulate": 2,
+        "warmup_epochs": 0.5,
+        "phases": [{"train": "head", "epochs": 1}, {"train": "all", "epochs": 5}],
+    },
     "data": {"sampler": "balanced", "phantom": {"samples": 240, "prevalence": 0.3}},
     "model": {"dropout": 0.3},
     "augmentation": {"noise": 0.05},

@@ -25,11 +25,10 @@ def test_two_ranks_equal_one_that_accumulates(tiny: Callable[..., Config], tmp_p
     alone = train_run(tiny(**{**SETTINGS, "training": {**SETTINGS["training"], "accumulate": 2}}), tmp_path / "alone")
     config = tmp_path / "config.yaml"
     config.write_text(config_to_yaml(tiny(**SETTINGS)))
-    script = tmp_path / "run.py"
-    script.write_text("from osler.cli import main\nmain()\n")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    # The launcher would take --run for an abbreviation of its own --run-path but for the two dashes.
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "--", "osler"]
     done = subprocess.run(
-        [*launcher, str(script), "train", str(config), "--run", str(tmp_path / "together")],
+        [*launcher, "train", str(config), "--run", str(tmp_path / "together")],
         capture_output=True,
         text=True,
         check=False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,9 @@ _Loader.add_implicit_resolver(
 def _mapping_without_repeats(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
-        key = loader.construct_object(key_node)
+        key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, Hashable) or isinstance(key, tuple):
+            raise yaml.constructor.ConstructorError(None, None, f"{key!r} cannot be a key", key_node.start_mark)
         if key in seen:
             raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
         seen.add(key)
@@ -81,19 +83,30 @@ def load_config(
 
 
 def _flags_over_phases(config: Config, flags: Mapping[str, Any]) -> Config:
-    """Lets a flag win over what a phase states itself: `--epochs` is the length of each phase; `--lr` cannot be shared."""
-    if "training.learning_rate" in flags and any(phase.learning_rate is not None for phase in config.training.phases):
+    """Makes flags count where phases state values of their own: `--epochs` is the most that a phase gets.
+
+    Raises:
+        ConfigError: `--lr`, and no phase takes its rate from the training section.
+    """
+    phases, epochs = config.training.phases, flags.get("training.epochs")
+    if "training.learning_rate" in flags and all(phase.learning_rate is not None for phase in phases):
         raise ConfigError(
-            "--lr: the phases of this configuration state learning rates of their own. Change them there, or give the rate to a "
-            "phase by an override such as 'training.phases=[{train: head, learning_rate: 1e-3}, {train: all}]'."
+            "--lr: every phase of this configuration states a learning rate of its own. Leave it out of the phase that should "
+            "follow training.learning_rate."
         )
-    if "training.epochs" not in flags:
+    if epochs is None:
         return config
-    phases = tuple(phase.model_copy(update={"epochs": flags["training.epochs"]}) for phase in config.training.phases)
-    return config.model_copy(update={"training": config.training.model_copy(update={"phases": phases})})
+    shorter = tuple(phase.model_copy(update={"epochs": min(epochs, phase.epochs or epochs)}) for phase in phases)
+    return config.model_copy(update={"training": config.training.model_copy(update={"phases": shorter})})
 
 
 def _validated(values: Mapping[str, Any], where: str) -> Config:
+    # A section whose every line is commented out is null in YAML, and means its defaults; augmentation alone can be off.
+    values = {
+        key: value
+        for key, value in values.items()
+        if value is not None or key not in Config.model_fields or key == "augmentation"
+    }
     try:
         return Config.model_validate(values)
     except pydantic.ValidationError as error:

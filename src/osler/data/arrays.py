@@ -133,6 +133,7 @@ def array_samples(config: DataConfig) -> Samples:
         split=np.array(SPLITS)[parts],
         notes=labels.notes,
         negative=labels.negative,
+        listed=labels.listed,
     )
 
 

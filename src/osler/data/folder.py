@@ -56,6 +56,7 @@ def folder_samples(config: DataConfig) -> Samples:
         split=split if (split != "").any() else None,
         notes=(*notes, *total.notes(), *labels.notes, *said),
         negative=labels.negative,
+        listed=labels.listed,
     )
 
 

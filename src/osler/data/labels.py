@@ -54,6 +54,7 @@ class Labels:
         classes: K names.
         task: binary, multiclass or multilabel.
         negative: name of the class without a finding.
+        listed: as in `Samples`.
         notes: what was assumed, one sentence each.
     """
 
@@ -62,6 +63,7 @@ class Labels:
     task: TaskKind
     negative: str = "negative"
     notes: tuple[str, ...] = ()
+    listed: tuple[str, ...] = ()
 
 
 def plain(name: str) -> str:
@@ -123,13 +125,15 @@ def exclusive_labels(codes: NDArray[np.intp], names: Sequence[str], config: Data
     if task == "binary":
         negative, positive, why = (*names, "it is the last of data.classes") if config.classes else order_of_two(names)
         one = np.where(known, codes[:, None] == list(names).index(positive), np.nan).astype(np.float32)
-        return Labels(one, (positive,), "binary", negative, (f"The positive class is {positive!r}: {why}.",))
+        said = (f"The positive class is {positive!r}: {why}.",)
+        return Labels(one, (positive,), "binary", negative, said, (negative, positive))
     targets = np.where(known, codes[:, None] == np.arange(len(names)), np.nan).astype(np.float32)
     if task == "multiclass":
         return Labels(targets, tuple(names), "multiclass")
     kept = [index for index, name in enumerate(names) if not is_negative(name)]
     absent = [name for name in names if is_negative(name)]
-    return Labels(targets[:, kept], tuple(names[index] for index in kept), "multilabel", absent[0] if absent else "negative")
+    negative = absent[0] if absent else "negative"
+    return Labels(targets[:, kept], tuple(names[index] for index in kept), "multilabel", negative, listed=tuple(names))
 
 
 def several_labels(targets: NDArray[np.float32], names: Sequence[str], config: DataConfig) -> Labels:

@@ -18,7 +18,7 @@ from osler.data.split import split_hash, split_notes, split_samples, stratified_
 from osler.errors import DataError
 from osler.metrics.weights import LabelCounts, count_labels
 
-__all__ = ["Data", "load_data"]
+__all__ = ["Data", "check_data", "load_data"]
 
 
 @dataclass(frozen=True)
@@ -110,11 +110,12 @@ def load_data(config: DataConfig) -> Data:
             notes.append(f"A stratified subset of {len(keep)} of {len(source)} samples is used.")
     rows = {name: keep[split[keep] == name] for name in SPLITS if np.any(split[keep] == name)}
     data = Data(source, rows, config.sampler, tuple(notes))
-    _check(data)
+    check_data(data)
     return data
 
 
-def _check(data: Data) -> None:
+def check_data(data: Data) -> None:
+    """DataError where a split that training needs is empty, or a class cannot be learned from train."""
     faults = [f"the {split} split has no samples" for split in ("train", "val") if split not in data.rows]
     if "train" in data.rows:
         counts = data.counts("train")
@@ -125,5 +126,5 @@ def _check(data: Data) -> None:
     if faults:
         raise DataError(
             "data: " + "; ".join(faults) + ". Give more samples, leave the class out with data.classes, or change data.split "
-            "(ratio, seed) or data.subset."
+            "(ratio, seed), data.subset or data.dev_samples."
         )

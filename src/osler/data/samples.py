@@ -51,6 +51,7 @@ class Samples:
         split: (N,) of "train", "val", "test" where the source assigns them; "" for a sample it leaves open; None: all open.
         notes: what was adapted, skipped or assumed while reading, one sentence each; written to the run.
         negative: name of the negative class of a binary task, for tables and pages.
+        listed: the classes as `data.classes` lists them, where that is more than `classes`: both names of a binary set.
     """
 
     ids: NDArray[np.str_]
@@ -63,6 +64,7 @@ class Samples:
     split: NDArray[np.str_] | None = None
     notes: tuple[str, ...] = ()
     negative: str = "negative"
+    listed: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -85,6 +85,7 @@ def table_samples(config: DataConfig) -> Samples:
         split=split,
         notes=(*columns.notes, *located.notes, *notes, *more, *labels.notes),
         negative=labels.negative,
+        listed=labels.listed,
     )
 
 

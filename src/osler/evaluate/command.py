@@ -41,10 +41,7 @@ def evaluate_run(
     card = Card.from_json(run.read(run.card_file), str(run.card_file))
     config = run.config().evaluation
     kept = checkpoint == "best" and data is None
-    if kept:
-        predictions = _kept(run)
-    else:
-        predictions = dict((predict_again or _with_torch())(run, checkpoint, data))
+    predictions = _kept(run) if kept else dict((predict_again or _with_torch())(run, checkpoint, data))
     command = f"evaluate --checkpoint {checkpoint}" + (f" --data {data}" if data is not None else "")
     looks = {}
     for split, predicted in predictions.items():
@@ -73,7 +70,7 @@ def _kept(run: RunFolder) -> dict[str, Predictions]:
     if not files:
         raise RunError(
             f"{run.predictions}: there are no predictions. Training writes them at its end; if the run was stopped, "
-            f"`osler resume {run.path}` finishes it; `osler evaluate {run.path} --checkpoint last` predicts with what there is."
+            f"`osler resume {run.path}` finishes it."
         )
     predictions = {path.stem: Predictions.load(path) for path in files}
     if not run.splits_file.is_file():

@@ -149,8 +149,9 @@ def unused_settings(config: LossConfig, spec: LossSpec) -> tuple[str, ...]:
     >>> unused_settings(config, LossSpec("focal"))
     ('loss.pos_weight',)
     """
-    given = [key for keys in LOSS_SETTINGS.values() for key in keys if key in config.model_fields_set]
-    idle = [key for key in given if key not in LOSS_SETTINGS[spec.type] and getattr(config, key) is not None]
+    # A run's own configuration names every key; a value that is the default asks for nothing.
+    usual = {key: type(config).model_fields[key].default for keys in LOSS_SETTINGS.values() for key in keys}
+    idle = [key for key in usual if key not in LOSS_SETTINGS[spec.type] and getattr(config, key) != usual[key]]
     return tuple(f"loss.{key}" for key in dict.fromkeys(idle))
 
 

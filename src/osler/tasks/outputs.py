@@ -57,9 +57,10 @@ class Outputs:
 
     def gathered(self) -> dict[str, NDArray[Any]]:
         """`arrays` of all ranks together, in the order of ranks; the same on each."""
-        own = self.arrays()
+        own = self.arrays() if self.rows else {}  # a rank may have no sample of a small split
         if not dist.is_initialized():
             return own
         every: list[dict[str, NDArray[Any]]] = [{} for _ in range(dist.get_world_size())]
         dist.all_gather_object(every, own)
-        return {name: np.concatenate([part[name] for part in every]) for name in own}
+        filled = [part for part in every if part]
+        return {name: np.concatenate([part[name] for part in filled]) for name in filled[0]}

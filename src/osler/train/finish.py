@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from osler.runs.card import Card
 from osler.runs.folder import RunFolder
 from osler.runs.predictions import Predictions
 from osler.tasks.classification import Classification
+from osler.train.inference import predictions_of
 from osler.train.loop import evaluate
 from osler.train.setup import Batches
 from osler.train.state import TrainingState, load_checkpoint, model_weights
@@ -32,6 +34,8 @@ def finish(
     content = load_checkpoint(run.checkpoints / "best.pt", state.machine.device)
     task.model.load_state_dict(model_weights(content))
     state.average = None
+    # As every later prediction: thresholds chosen in half precision would not fit what a service computes.
+    state.machine = replace(state.machine, precision="fp32")
     predictions = {}
     for split, split_batches in (("val", batches.val), ("test", batches.test)):
         if split_batches is not None:
@@ -49,15 +53,7 @@ def finish(
 
 def _predictions(data: Data, task: Classification, arrays: dict[str, NDArray[Any]]) -> Predictions:
     order = np.argsort(arrays["rows"], kind="stable")
-    rows = arrays["rows"][order]
-    source = data.source
-    return Predictions(
-        ids=source.ids[rows],
-        targets=source.targets[rows],
-        logits=arrays["logits"][order],
-        probabilities=task.probabilities(arrays["logits"][order]),
-        patients=None if source.patients is None else source.patients[rows],
-    )
+    return predictions_of(data.source, arrays["rows"][order], arrays["logits"][order])
 
 
 def _card(config: Config, data: Data, task: Classification, cache: PackedCache, val: Predictions, epoch: int) -> Card:
@@ -66,7 +62,12 @@ def _card(config: Config, data: Data, task: Classification, cache: PackedCache, 
     if task.kind != "multiclass":
         for k, name in enumerate(task.classes):
             thresholds[name] = choose_threshold(rule, val.targets[:, k], val.probabilities[:, k])
-    said = rule if isinstance(rule, (str, float, int)) else f"sensitivity {rule.sensitivity}"
+    if isinstance(rule, str):
+        said = f"{rule}, chosen on val"
+    elif isinstance(rule, (int, float)):
+        said = f"{rule}, as configured"
+    else:
+        said = f"sensitivity {rule.sensitivity}, reached on val"
     return Card(
         task=task.kind,
         classes=task.classes,
@@ -75,7 +76,7 @@ def _card(config: Config, data: Data, task: Classification, cache: PackedCache, 
         preparation=cache.preparation.describe(),
         fingerprint=cache.preparation.fingerprint(),
         thresholds=thresholds,
-        threshold_rule="most probable class" if task.kind == "multiclass" else f"{said}, chosen on val",
+        threshold_rule="most probable class" if task.kind == "multiclass" else said,
         weights="raw" if config.training.ema is None else "ema",
         best_epoch=epoch,
         data={

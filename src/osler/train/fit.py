@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +17,8 @@ import torch.distributed as dist
 from torch import nn
 
 from osler.config import Config
-from osler.data.load import Data, load_data
-from osler.errors import ModelError, RunError
+from osler.data.load import Data, check_data, load_data
+from osler.errors import ModelError, OslerError, RunError
 from osler.runs.folder import RunFolder
 from osler.tasks.classification import Classification, build_task
 from osler.train.finish import finish
@@ -23,10 +26,12 @@ from osler.train.loop import NonFiniteLossError, train_epoch
 from osler.train.machine import Machine, ranks, start_machine
 from osler.train.measure import measure
 from osler.train.plan import build_plan
-from osler.train.resolve import resolve
+from osler.train.resolve import check_monitor, load_same_data, resolve
 from osler.train.setup import Batches, Watchers, build_batches, build_watchers, prepare_images, write_facts
 from osler.train.state import TrainingState, load_checkpoint
-from osler.train.watchers import Console
+from osler.train.watchers import Console, Watcher
+
+OUT_OF_MEMORY = re.compile("not enough memory|can't allocate memory|out of memory")
 
 __all__ = ["TrainingStoppedError", "fit", "resume_run", "train_run"]
 
@@ -58,12 +63,20 @@ def train_run(config: Config, folder: Path | None = None, start_from: Path | Non
         TrainingStoppedError: by a signal, the doctor, or a non-finite loss; the run can be resumed.
     """
     data = load_data(config.data)
+    check_monitor(config, data)
     config = resolve(config, data)
-    checkpoint = None if start_from is None else load_checkpoint(start_from)
+    state = None if start_from is None else Start(load_checkpoint(start_from), start_from, resumed=False)
     run = RunFolder.create(config, folder) if ranks().first else RunFolder(folder or config.run.folder)
     if ranks().first:
         run.write_config(config)
-    return fit(config, data, run, checkpoint)
+    try:
+        return fit(config, data, run, state)
+    except TrainingStoppedError:
+        raise
+    except OslerError:
+        if ranks().first and not run.vitals_file.exists() and not any(run.checkpoints.glob("*.pt")):
+            shutil.rmtree(run.path)  # nothing was trained: the corrected command may use the same folder
+        raise
 
 
 def resume_run(folder: Path | str) -> RunFolder:
@@ -74,47 +87,50 @@ def resume_run(folder: Path | str) -> RunFolder:
     """
     run = RunFolder.open(folder)
     config = run.config()
-    data = load_data(config.data)
-    if run.facts_file.exists():
-        before = run.read(run.facts_file)["data.fingerprint"]
-        if before != data.fingerprint() and config.data.unreadable == "error":
-            raise RunError(
-                f"{run.path}: the data changed since this run began (fingerprint {before} then, {data.fingerprint()} now): "
-                "samples, labels or splits differ. Put them back to resume, or train a new run."
-            )
+    data = load_same_data(run, config)
     last = run.checkpoints / "last.pt"
-    return fit(config, data, run, load_checkpoint(last) if last.exists() else None)
+    return fit(config, data, run, Start(load_checkpoint(last), last, resumed=True) if last.exists() else None)
 
 
-def fit(config: Config, data: Data, run: RunFolder, checkpoint: Mapping[str, Any] | None = None) -> RunFolder:
-    """The run itself; `checkpoint` is the content that it continues from."""
+@dataclass(frozen=True)
+class Start:
+    """A training state to go on from: this run's own, resumed, or another run's."""
+
+    content: Mapping[str, Any]
+    path: Path
+    resumed: bool
+
+
+def fit(config: Config, data: Data, run: RunFolder, start: Start | None = None) -> RunFolder:
+    """The run itself; `start` is what it continues from."""
     first = ranks().first
     with run.in_use() if first else nullcontext(), start_machine(config.training) as machine:
         run = _agreed(run, machine)
         console = Console(run.logs / "train.log") if first else None
-        with _said_when_out_of_memory(config), _one_after_the_other(machine):
-            data, cache = prepare_images(config, data, console)
-        torch.manual_seed(config.training.seed)  # the model's random weights; every later draw names its own seed
-        task = build_task(config, data)
-        task.model.to(machine.device)
-        task.loss.to(machine.device)
-        batches = build_batches(config, data, cache, machine)
-        plan = build_plan(config.training, len(batches.train))
-        state = TrainingState(config, task.model, plan, machine)
-        if checkpoint is not None:
-            state.load(checkpoint, run.checkpoints / "last.pt")
-        if console is not None:
-            for note in task.model.notes:
-                console.say(f"note: {note}")
-            write_facts(config, data, cache, task, plan, machine, run)
-        watchers = build_watchers(config, task, batches, state, run, console)
-        try:
-            with _said_when_out_of_memory(config):
+        fingerprint = data.fingerprint()
+        with _said_when_out_of_memory(config), _closing(console):
+            with _one_after_the_other(machine):
+                data, cache = prepare_images(config, data, console)
+            check_data(data)  # again, now that unreadable images are left out
+            check_monitor(config, data)
+            torch.manual_seed(config.training.seed)  # the model's random weights; every later draw names its own seed
+            task = build_task(_without_pretrained(config) if start else config, data)
+            task.model.to(machine.device)
+            task.loss.to(machine.device)
+            batches = build_batches(config, data, cache, machine)
+            plan = build_plan(config.training, len(batches.train))
+            state = TrainingState(config, task.model, plan, machine)
+            if start is not None:
+                take_up = state.load if start.resumed else state.start_from
+                take_up(start.content, start.path)
+            if console is not None:
+                for note in task.model.notes:
+                    console.say(f"note: {note}")
+                write_facts(config, data, cache, task, plan, machine, run, fingerprint)
+            watchers = build_watchers(config, task, batches, state, run, console)
+            with _closing(*watchers.all):
                 _train_epochs(task, batches, state, watchers, run)
                 finish(config, data, task, batches, state, cache, run)
-        finally:
-            for watcher in watchers.all:
-                watcher.close()
     return run
 
 
@@ -132,7 +148,7 @@ def _train_epochs(task: Classification, batches: Batches, state: TrainingState, 
         except NonFiniteLossError as error:
             raise TrainingStoppedError(f"{run.path}: {error}", run, 1) from error
         if whole:
-            _average_statistics(task.model)
+            _average_statistics(state)
             vitals, outputs = measure(task, batches, state, started)
             value = task.monitored(state.config.training.monitor, vitals["val"])
             improved = state.take_figure(value)
@@ -150,8 +166,13 @@ def _train_epochs(task: Classification, batches: Batches, state: TrainingState, 
         if first:
             watchers.checkpoints.save(state)
         _together()
-        if watchers.signals.received is not None and not state.progress.stop_reason:
-            raise _stopped_by_signal(watchers.signals.received, state, run)
+        watchers.signals.agree(state)
+        if watchers.signals.agreed is not None and not state.progress.stop_reason:
+            raise _stopped_by_signal(watchers.signals.agreed, state, run)
+        if watchers.doctor is not None and watchers.doctor.wants_stop and not state.progress.stop_reason:
+            raise TrainingStoppedError(
+                f"{run.path}: stopped by the doctor (doctor.on_critical): {watchers.doctor.reason}", run, 1
+            )
 
 
 def _stopped_by_signal(number: int, state: TrainingState, run: RunFolder) -> TrainingStoppedError:
@@ -175,14 +196,30 @@ def _joined(model: nn.Module, machine: Machine) -> nn.Module:
 
 
 @torch.no_grad()
-def _average_statistics(model: nn.Module) -> None:
-    """Averages BatchNorm's stored statistics over ranks, so that all evaluate the same network."""
+def _average_statistics(state: TrainingState) -> None:
+    """Averages BatchNorm's stored statistics, and the moving average of them, over ranks: all evaluate the same network."""
     if not dist.is_initialized():
         return
-    for buffer in model.buffers():
-        if buffer.is_floating_point():
-            dist.all_reduce(buffer)
-            buffer /= dist.get_world_size()
+    kept = [] if state.average is None else state.average.average
+    for tensor in (*state.model.buffers(), *kept):
+        if tensor.is_floating_point():
+            dist.all_reduce(tensor)
+            tensor /= dist.get_world_size()
+
+
+@contextmanager
+def _closing(*watchers: Watcher | None) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for watcher in watchers:
+            if watcher is not None:
+                watcher.close()
+
+
+def _without_pretrained(config: Config) -> Config:
+    """A checkpoint holds all weights; the file or hub that the first ones came from need not be there again."""
+    return config.model_copy(update={"model": config.model.model_copy(update={"pretrained": None})})
 
 
 def _agreed(run: RunFolder, machine: Machine) -> RunFolder:
@@ -215,12 +252,12 @@ def _said_when_out_of_memory(config: Config) -> Iterator[None]:
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and "not enough memory" not in str(error):
+        if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and not OUT_OF_MEMORY.search(str(error)):
             raise
         training = config.training
         raise ModelError(
             f"out of memory with training.batch_size {training.batch_size} at {config.preparation.size} pixels on "
             f"{training.device}. Try training.batch_size={max(1, training.batch_size // 2)} "
             f"training.accumulate={2 * training.accumulate}, which trains the same, or a smaller preparation.size. "
-            "The last checkpoint is kept."
+            "What the run had saved is kept."
         ) from error

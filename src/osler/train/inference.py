@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 
 from osler.config import Config, load_config
 from osler.data.cache import PackedCache
-from osler.data.load import Data, load_data
+from osler.data.load import Data
+from osler.data.samples import Samples
 from osler.data.sources import load_source
 from osler.errors import RequestError
 from osler.models.classifier import Classifier, ModelSpec, build_model
@@ -19,10 +21,11 @@ from osler.runs.card import Card
 from osler.runs.folder import RunFolder
 from osler.runs.predictions import Predictions
 from osler.train.machine import pick_device, ranks
+from osler.train.resolve import load_same_data
 from osler.train.setup import prepare_images
 from osler.train.state import load_checkpoint, model_weights
 
-__all__ = ["TorchSession", "load_predictor", "predict_again"]
+__all__ = ["TorchSession", "load_predictor", "predict_again", "predictions_of"]
 
 BATCH = 64
 
@@ -72,7 +75,8 @@ def _network(config: Config) -> Classifier:
     assert channels != "auto", "a run's configuration is resolved"
     assert task != "auto", "a run's configuration is resolved"
     random = config.model.model_copy(update={"pretrained": None})
-    return build_model(random, ModelSpec(task, len(config.data.classes or ()), channels, size))
+    outputs = 1 if task == "binary" else len(config.data.classes or ())
+    return build_model(random, ModelSpec(task, outputs, channels, size))
 
 
 def predict_again(run: RunFolder, checkpoint: str, source: Path | None) -> dict[str, Predictions]:
@@ -91,17 +95,20 @@ def predict_again(run: RunFolder, checkpoint: str, source: Path | None) -> dict[
     if checkpoint not in ("best", "last"):
         raise RequestError(f"--checkpoint {checkpoint!r}: a run has best and last.")
     config = run.config()
-    data = _data(config, source)
-    data, cache = prepare_images(config, data, None)
-    session = _session(run, checkpoint, config.training.device)
-    wanted = [split for split in data.rows if source is not None or split != "train"]
-    return {split: _predict(data, split, cache, session) for split in wanted}
+    data, cache = prepare_images(config, _data(run, config, source), None)
+    session = _session(run, checkpoint, "auto")
+    return {split: _predict(data, split, cache, session) for split in data.rows}
 
 
-def _data(config: Config, source: Path | None) -> Data:
-    """The run's own data, or all samples of another source, with the run's classes."""
+def _data(run: RunFolder, config: Config, source: Path | None) -> Data:
+    """The run's own val and test, or all samples of another source, with the run's classes."""
     if source is None:
-        return load_data(config.data)
+        own = load_same_data(run, config)
+        return replace(own, rows={split: rows for split, rows in own.rows.items() if split != "train"})
+    if config.data.source == "phantom" and source.suffix not in (".yaml", ".yml"):
+        raise RequestError(
+            f"--data {source}: this run's data are synthetic and lie in no file; give a config (.yaml) with a data section."
+        )
     if source.suffix in (".yaml", ".yml"):
         section = load_config(source).data
     else:
@@ -112,9 +119,13 @@ def _data(config: Config, source: Path | None) -> Data:
 
 
 def _predict(data: Data, split: str, cache: PackedCache, session: TorchSession) -> Predictions:
-    rows, samples = data.rows[split], data.source
+    rows = data.rows[split]
     parts = [session.run(cache.gather(rows[start : start + BATCH])) for start in range(0, len(rows), BATCH)]
-    logits = np.concatenate(parts)
+    return predictions_of(data.source, rows, np.concatenate(parts))
+
+
+def predictions_of(samples: Samples, rows: NDArray[np.intp], logits: NDArray[np.float32]) -> Predictions:
+    """Predictions of the source's rows from their logits (n, K), with what is known of the samples."""
     return Predictions(
         ids=samples.ids[rows],
         targets=samples.targets[rows],

@@ -22,6 +22,8 @@ from osler.train.state import TrainingState
 
 __all__ = ["BatchNews", "NonFiniteLossError", "StepWatcher", "evaluate", "train_epoch", "train_mode_gap"]
 
+SMALLEST_SCALE = 1.0
+"""fp16's loss scale falls while gradients overflow; below this the loss itself does."""
 UPDATES_MEASURED = 8
 """Steps an epoch whose update is compared with the weights: each costs a copy of them."""
 
@@ -101,7 +103,7 @@ def _backward(task: Classification, network: nn.Module, batch: Batch, state: Tra
         logits, terms = task.forward(network, batch.images, batch.targets)
     loss = terms.values.sum() / terms.weights.sum().clamp_min(1e-12)
     if not torch.isfinite(loss):
-        raise NonFiniteLossError(_non_finite("loss", float(loss), state, batch))
+        raise NonFiniteLossError(_non_finite("loss", float(loss.detach()), state, batch))
     torch.autograd.backward(state.scaler.scale(loss / state.config.training.accumulate))
     record.outputs.add(logits, batch.targets, terms, batch.rows)
     record.without_positives.append((torch.nan_to_num(batch.targets).sum(dim=0) == 0).float())
@@ -134,6 +136,8 @@ def _step(state: TrainingState, measure: bool) -> None:
         record.gradient_norms.append(norm)
     else:  # fp16 overflowed: the scaler skips the step and halves its scale, which is how it finds its range
         record.skipped_steps += 1
+        if state.scaler.get_scale() < SMALLEST_SCALE:
+            raise NonFiniteLossError(_non_finite("gradient norm", float(norm), state, None))
     limit = state.config.training.clip_norm
     if limit is not None:
         torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
@@ -143,7 +147,7 @@ def _step(state: TrainingState, measure: bool) -> None:
     if before:
         record.update_ratios.append(_update_ratio(before, parameters))
     optimizer.zero_grad(set_to_none=True)
-    if state.average is not None:
+    if finite and state.average is not None:
         state.average.update()
     position.step += 1
     position.step_in_phase += 1

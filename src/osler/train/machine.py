@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -100,10 +101,11 @@ def pick_device(name: str, place: Ranks) -> torch.device:
     return device
 
 
-def pick_precision(wanted: Precision | Literal["auto"], device: torch.device) -> Precision:
+def pick_precision(wanted: Precision | Literal["auto"], device: torch.device, alone: bool = True) -> Precision:
     """The precision of "auto": bf16 where the hardware multiplies it fast and it measures so, else fp32.
 
-    On a CPU bf16 pays with AMX units alone, and there not for every network; a quick race of one convolution decides.
+    On a CPU bf16 pays with AMX units alone, and there not for every network; a quick race of one convolution decides. Several
+    ranks hold no race, since its winner might differ between them.
     """
     if wanted == "fp16" and device.type == "cpu":
         raise ModelError("training.precision: fp16 needs a GPU; on a CPU use fp32, bf16 or auto.")
@@ -111,7 +113,7 @@ def pick_precision(wanted: Precision | Literal["auto"], device: torch.device) ->
         return wanted
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if torch.cpu._is_amx_tile_supported() and _bf16_race(device) > 1.3 else "fp32"
+    return "bf16" if alone and torch.cpu._is_amx_tile_supported() and _bf16_race(device) > 1.3 else "fp32"
 
 
 def _bf16_race(device: torch.device) -> float:
@@ -165,7 +167,8 @@ def start_machine(config: TrainingConfig) -> Iterator[Machine]:
     if joined:
         if device.type == "cuda":
             torch.cuda.set_device(device)
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        # The others wait while the first rank prepares images, which may take hours.
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(days=1))
     try:
         yield Machine(device, pick_precision(config.precision, device), place)
     finally:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from osler.config import TrainingConfig
+from osler.errors import ConfigError
 from osler.models.classifier import Classifier
 
 __all__ = ["Phase", "Plan", "build_optimizer", "build_plan"]
@@ -83,6 +84,12 @@ def build_plan(config: TrainingConfig, batches_per_epoch: int) -> Plan:
     """The plan of a configuration, with what a phase leaves open taken from the training section."""
     steps = batches_per_epoch // config.accumulate
     warmup = config.warmup_steps if config.warmup_steps is not None else round(config.warmup_epochs * steps)
+    shortest = min((stage.epochs or config.epochs for stage in config.phases), default=config.epochs) * steps
+    if warmup >= shortest:
+        raise ConfigError(
+            f"training: a warm-up of {warmup} steps never ends in a phase of {shortest} ({steps} an epoch). Shorten "
+            "training.warmup_epochs or warmup_steps, or train longer."
+        )
     if not config.phases:
         only = Phase(0, "all", config.epochs, config.learning_rate, config.early_stopping, config.epochs * steps, warmup)
         return Plan((only,), steps, config.schedule)

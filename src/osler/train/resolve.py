@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 
 from osler.config import Config, load_config
-from osler.data.load import Data
-from osler.errors import ConfigError
+from osler.data.load import Data, load_data
+from osler.errors import ConfigError, DataError, RunError
 from osler.imaging.read import ImageInfo
-from osler.metrics.weights import resolve_loss
+from osler.metrics.weights import resolve_loss, unused_settings
 from osler.models.backbones import resolve_architecture
+from osler.runs.folder import RunFolder
 from osler.train.machine import pick_device, pick_precision, ranks, usable_cores
 
-__all__ = ["resolve"]
+__all__ = ["check_monitor", "load_same_data", "resolve"]
 
 PROBED = 64
 SMALL = 64
@@ -38,14 +39,16 @@ def resolve(config: Config, data: Data) -> Config:
         preparation["channels"] = 3 if any(info.channels >= 3 for info in infos) else 1
     values["model"]["architecture"] = resolve_architecture(config.model, preparation["size"])
     values["loss"].update(_loss_in_force(config, data))
-    section["classes"], section["task"] = data.source.classes, data.source.task
+    section["classes"] = config.data.classes or data.source.listed or data.source.classes
+    section["task"] = data.source.task
     for key in ("path", "image_root", "cache"):
         section[key] = None if section[key] is None else Path(section[key]).absolute()
+    if isinstance(config.model.pretrained, Path):
+        values["model"]["pretrained"] = config.model.pretrained.absolute()
     place = ranks()
     device = pick_device(config.training.device, place)
     training["device"] = device.type if config.training.device == "auto" else config.training.device
-    if config.training.precision == "auto":
-        training["precision"] = pick_precision("auto", device)
+    training["precision"] = pick_precision(config.training.precision, device, alone=place.world == 1)
     if config.training.threads == "auto":
         training["threads"] = max(1, usable_cores() // int(place.world if device.type == "cpu" else 1))
     if config.data.workers == "auto":
@@ -53,10 +56,40 @@ def resolve(config: Config, data: Data) -> Config:
     return load_config(values)
 
 
+def check_monitor(config: Config, data: Data) -> None:
+    """Refuses a monitored figure that val cannot give: every epoch would be as good as every other.
+
+    Raises:
+        DataError: no class has both a positive and a negative sample in val.
+    """
+    counts = data.counts("val")
+    if config.training.monitor.startswith("macro_") and not np.any((counts.positives > 0) & (counts.negatives > 0)):
+        raise DataError(
+            f"data: val has {len(data.rows['val'])} samples, and no class has both positives and negatives among them, so "
+            f"training.monitor {config.training.monitor} is undefined. Give val more samples (data.split.ratio, data.subset, "
+            "data.dev_samples), or set training.monitor: loss."
+        )
+
+
+def load_same_data(run: RunFolder, config: Config) -> Data:
+    """The data of a run, as they were when it began.
+
+    Raises:
+        RunError: samples, labels or splits differ from then.
+    """
+    data = load_data(config.data)
+    if run.facts_file.exists():
+        before = run.read(run.facts_file)["data.fingerprint"]
+        if before != data.fingerprint():
+            raise RunError(
+                f"{run.path}: the data changed since this run began (fingerprint {before} then, {data.fingerprint()} now): "
+                "samples, labels or splits differ, and what was train could now be test. Put them back, or train a new run."
+            )
+    return data
+
+
 def _probe(data: Data) -> list[ImageInfo]:
     """Headers of up to `PROBED` images spread over all splits; unreadable ones are met, and reported, when prepared."""
-    from osler.errors import DataError
-
     rows = np.sort(np.concatenate(list(data.rows.values())))
     found = []
     for row in rows[np.linspace(0, len(rows) - 1, min(PROBED, len(rows))).astype(int)]:
@@ -90,6 +123,11 @@ def _size(infos: list[ImageInfo]) -> int:
 def _loss_in_force(config: Config, data: Data) -> dict[str, Any]:
     """Type and weights of the loss as numbers."""
     spec = resolve_loss(config.loss, data.drawn_counts)
+    idle = unused_settings(config.loss, spec)
+    if idle:
+        raise ConfigError(
+            f"{', '.join(idle)}: set, but not read by the loss in use, {spec.type}. Leave out, or choose another loss.type."
+        )
     resolved: dict[str, Any] = {"type": spec.type}
     for name in ("pos_weight", "class_weights", "alpha"):
         if getattr(config.loss, name) == "auto":

@@ -19,11 +19,13 @@ from osler.data.load import Data
 from osler.errors import DataError
 from osler.files import write_text
 from osler.imaging.preparation import Preparation
+from osler.metrics.weights import LabelCounts
 from osler.runs.folder import RunFolder
 from osler.tasks.classification import Classification
 from osler.train.machine import Machine, environment
 from osler.train.plan import Plan
 from osler.train.state import TrainingState
+from osler.train.watch import DoctorWatch
 from osler.train.watchers import Board, Checkpoints, Collapse, Console, Records, Signals, Watcher
 
 __all__ = ["Batches", "Watchers", "build_batches", "build_watchers", "prepare_images", "write_facts"]
@@ -53,9 +55,6 @@ def prepare_images(config: Config, data: Data, console: Console | None) -> tuple
         )
     if bad:
         data = data.without(set(bad))
-        missing = [split for split in ("train", "val") if split not in data.rows]
-        if missing:
-            raise DataError(f"data: no readable image is left in {' and '.join(missing)}.")
     if console is not None:
         for note in (*data.notes, *cache.notes):
             console.say(f"note: {note}")
@@ -105,9 +104,9 @@ def build_batches(config: Config, data: Data, cache: PackedCache, machine: Machi
         size = 2 * training.batch_size
         return EvalBatches(cache.gather, data.rows[split][step], data.targets(split)[step], size, machine.device)
 
-    fixed = EvalBatches(
-        cache.gather, data.rows["val"][:GAP_SAMPLES], data.targets("val")[:GAP_SAMPLES], GAP_SAMPLES, machine.device
-    )
+    # Spread over val: in a folder's order the first samples may all be of one class.
+    some = np.unique(np.linspace(0, len(data.rows["val"]) - 1, GAP_SAMPLES).astype(int))
+    fixed = EvalBatches(cache.gather, data.rows["val"][some], data.targets("val")[some], GAP_SAMPLES, machine.device)
     return Batches(train, in_order("val"), in_order("test") if "test" in data.rows else None, next(iter(fixed)))
 
 
@@ -118,6 +117,7 @@ class Watchers:
     signals: Signals
     checkpoints: Checkpoints
     console: Console | None
+    doctor: DoctorWatch | None
     all: tuple[Watcher, ...]
 
 
@@ -127,77 +127,96 @@ def build_watchers(
     """The watchers that the configuration asks for, in the order in which they hear of an epoch."""
     signals, checkpoints = Signals(), Checkpoints(run, config.training.checkpoint_every)
     if console is None:
-        return Watchers(signals, checkpoints, None, (signals,))
+        return Watchers(signals, checkpoints, None, None, (signals,))
     epoch = state.position.epoch
     first = next(iter(batches.train.epoch(epoch)))
-    watchers: list[Watcher] = [
-        signals,
-        Records(run, epoch),
-        Board(run.logs, task.classes, first.images, epoch),
-        console,
-        checkpoints,
-    ]
+    records, board = Records(run, epoch), Board(run.logs, task.classes, first.images, epoch)
+    doctor = DoctorWatch(run, list(records.epochs), config.doctor.on_critical, console)
+    watchers: list[Watcher] = [signals, records, board, console, doctor, checkpoints]
     if config.doctor.collapse_check is not None:
         watchers.append(Collapse(config.doctor.collapse_check, task.kind, task.classes, console))
-    return Watchers(signals, checkpoints, console, tuple(watchers))
+    return Watchers(signals, checkpoints, console, doctor, tuple(watchers))
 
 
 def write_facts(
-    config: Config, data: Data, cache: PackedCache, task: Classification, plan: Plan, machine: Machine, run: RunFolder
+    config: Config,
+    data: Data,
+    cache: PackedCache,
+    task: Classification,
+    plan: Plan,
+    machine: Machine,
+    run: RunFolder,
+    fingerprint: str,
 ) -> None:
-    """Writes `env.json`, `facts.json` and `splits.csv`: what is known once per run."""
+    """Writes `env.json`, `facts.json` and `splits.csv`: what is known once per run.
+
+    Args:
+        fingerprint: of the data as they were loaded, before unreadable images were left out; resume compares it.
+    """
     packages = ("osler", "numpy", "opencv-python-headless", "pandas", "timm", "torchvision")
     env = environment(machine, {name: version(name) for name in packages})
-    run.write(
-        run.env_file,
-        {
-            **env,
-            "seed": config.training.seed,
-            "data_fingerprint": data.fingerprint(),
-            "preparation_fingerprint": cache.preparation.fingerprint(),
-        },
-    )
-    spec = task.loss_spec
-    counts = {split: data.counts(split) for split in data.rows}
+    prints = {"data_fingerprint": fingerprint, "preparation_fingerprint": cache.preparation.fingerprint()}
+    run.write(run.env_file, {**env, "seed": config.training.seed, **prints})
     facts: dict[str, Any] = {
         "schema": "osler.facts/1",
         "task": task.kind,
         "classes": list(task.classes),
         "synthetic": config.data.source == "phantom",
-        "data.fingerprint": data.fingerprint(),
-        "data.sampler": config.data.sampler,
+        "data.fingerprint": fingerprint,
+        **_data_facts(config, data, task),
         "model.architecture": config.model.architecture,
         "model.pretrained": config.model.pretrained,
         "model.parameters": sum(parameter.numel() for parameter in task.model.parameters()),
+        **_loss_facts(task),
+        **_training_facts(config, plan, machine),
+        "notes": [*data.notes, *cache.notes],
+    }
+    run.write(run.facts_file, facts)
+    write_text(run.splits_file, data.table().to_csv(index=False, lineterminator="\n"))
+
+
+def _data_facts(config: Config, data: Data, task: Classification) -> dict[str, Any]:
+    def by_class(counts: LabelCounts) -> dict[str, float]:
+        return dict(zip(task.classes, counts.prevalence.tolist(), strict=True))
+
+    patients = data.source.patients
+    facts: dict[str, Any] = {"data.sampler": config.data.sampler, "prevalence.drawn": by_class(data.drawn_counts)}
+    for split, rows in data.rows.items():
+        facts[f"samples.{split}"] = len(rows)
+        facts[f"prevalence.{split}"] = by_class(data.counts(split))
+        if patients is not None:
+            facts[f"patients.{split}"] = len(np.unique(patients[rows]))
+    return facts | {f"split.hash.{split}": digest for split, digest in data.hashes().items()}
+
+
+def _loss_facts(task: Classification) -> dict[str, Any]:
+    spec = task.loss_spec
+    return {
         "loss.type": spec.type,
         "loss.pos_weight": spec.pos_weight,
         "loss.class_weights": spec.class_weights,
         "loss.alpha": spec.alpha,
         "loss.gamma": spec.gamma if spec.type == "focal" else None,
         "loss.label_smoothing": spec.label_smoothing,
+    }
+
+
+def _training_facts(config: Config, plan: Plan, machine: Machine) -> dict[str, Any]:
+    training, phases = config.training, plan.phases
+    return {
         "training.epochs": plan.epochs,
         "training.steps_per_epoch": plan.steps_per_epoch,
-        "training.batch_size": config.training.batch_size,
-        "training.accumulate": config.training.accumulate,
+        "training.batch_size": training.batch_size,
+        "training.accumulate": training.accumulate,
         "training.ranks": machine.ranks.world,
-        "training.optimizer": config.training.optimizer,
-        "training.schedule": config.training.schedule,
-        "training.learning_rate": config.training.learning_rate,
-        "training.warmup_steps": plan.phases[0].warmup,
-        "training.warmup_epochs": plan.phases[0].warmup / max(1, plan.steps_per_epoch),
-        "training.early_stopping": config.training.early_stopping,
-        "training.monitor": config.training.monitor,
-        "prevalence.drawn": dict(zip(task.classes, data.drawn_counts.prevalence.tolist(), strict=True)),
-        **{f"samples.{split}": len(rows) for split, rows in data.rows.items()},
-        **{
-            f"prevalence.{split}": dict(zip(task.classes, count.prevalence.tolist(), strict=True))
-            for split, count in counts.items()
-        },
-        **{f"split.hash.{split}": digest for split, digest in data.hashes().items()},
-        "notes": [*data.notes, *cache.notes],
+        "training.optimizer": training.optimizer,
+        "training.schedule": training.schedule,
+        "training.learning_rate": max(phase.learning_rate for phase in phases),
+        "training.phases": [
+            {"train": phase.part, "epochs": phase.epochs, "learning_rate": phase.learning_rate} for phase in phases
+        ],
+        "training.warmup_steps": phases[0].warmup,
+        "training.warmup_epochs": phases[0].warmup / max(1, plan.steps_per_epoch),
+        "training.early_stopping": training.early_stopping,
+        "training.monitor": training.monitor,
     }
-    patients = data.source.patients
-    if patients is not None:
-        facts |= {f"patients.{split}": len(np.unique(patients[rows])) for split, rows in data.rows.items()}
-    run.write(run.facts_file, facts)
-    write_text(run.splits_file, data.table().to_csv(index=False, lineterminator="\n"))

@@ -7,9 +7,10 @@ any step continues to the same bits.
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -124,7 +125,8 @@ class TrainingState:
         self.position = Position()
         self.progress = Progress()
         self.record = EpochRecord()
-        self.optimizer = self._enter(plan.phases[0])
+        for phase in reversed(plan.phases):  # a part that the network does not have is found now, not after hours
+            self.optimizer = self._enter(phase)
 
     @property
     def phase(self) -> Phase:
@@ -200,7 +202,7 @@ class TrainingState:
             "record": self.record.state(),
             "identity": identity_of(self.config),
         }
-        write_atomic(path, lambda file: torch.save(content, file))
+        _save(content, path)
 
     def save_weights(self, path: Path) -> None:
         """Writes the weights that were evaluated, the average where it is on, and what they are of."""
@@ -211,7 +213,7 @@ class TrainingState:
             "epoch": self.position.epoch,
             "identity": identity_of(self.config),
         }
-        write_atomic(path, lambda file: torch.save(content, file))
+        _save(content, path)
 
     def load(self, content: Mapping[str, Any], where: Path) -> None:
         """Continues from a checkpoint's content.
@@ -220,21 +222,66 @@ class TrainingState:
             RunError: it is of another configuration.
         """
         check_identity(content, self.config, where)
-        if "optimizer" not in content:
-            raise RunError(f"{where}: holds weights alone, not a training state; use checkpoints/last.pt of the run.")
+        _check_complete(content, where)
         self.position = Position(**content["position"])
         self.progress = Progress(**content["progress"])
         self.optimizer = self._enter(self.phase)
+        self._load_weights(content)
+        if self.position.begun:  # else the optimiser is still that of the phase before, and a new one is made
+            self.optimizer.load_state_dict(content["optimizer"])
+        self.scaler.load_state_dict(content["scaler"])
+        if self.machine.ranks.world == 1:  # a checkpoint holds the first rank's record alone
+            self.record = EpochRecord.from_state(content["record"], self.machine.device)
+
+    def start_from(self, content: Mapping[str, Any], where: Path) -> None:
+        """Starts a new run from another run's training state: its weights, optimiser moments and place in the plan.
+
+        Rates, decay and the like are this configuration's; what is best is found anew. A state from within an epoch starts at
+        the epoch's beginning, whose order depends on this configuration.
+
+        Raises:
+            RunError: it is of another configuration, or its place is beyond this plan.
+        """
+        check_identity(content, self.config, where)
+        _check_complete(content, where)
+        position = Position(**content["position"])
+        phases = self.plan.phases
+        if position.phase >= len(phases) or position.epoch_in_phase >= phases[position.phase].epochs:
+            raise RunError(
+                f"{where}: has {position.epoch - 1} epochs behind it, and this configuration plans {self.plan.epochs}. Plan more "
+                "(training.epochs, --epochs), or take its weights alone with model.pretrained."
+            )
+        if position.batch:
+            position = replace(position, batch=0, step_in_phase=position.epoch_in_phase * self.plan.steps_per_epoch)
+        self.position = position
+        self.optimizer = self._enter(self.phase)
+        self._load_weights(content)
+        if position.begun:
+            moments = {**content["optimizer"], "param_groups": self.optimizer.state_dict()["param_groups"]}
+            self.optimizer.load_state_dict(moments)
+
+    def _load_weights(self, content: Mapping[str, Any]) -> None:
         self.model.load_state_dict(content["model"])
         if self.average is not None and content["average"] is not None:
             self.average.load(content["average"])
-        self.optimizer.load_state_dict(content["optimizer"])
-        self.scaler.load_state_dict(content["scaler"])
-        self.record = EpochRecord.from_state(content["record"], self.machine.device)
+        elif self.average is not None:
+            self.average.restart()
+
+
+def _check_complete(content: Mapping[str, Any], where: Path) -> None:
+    if "optimizer" not in content:
+        raise RunError(f"{where}: holds weights alone, not a training state; use checkpoints/last.pt of the run.")
 
 
 def _better(value: float, than: float, by: float) -> bool:
     return not math.isnan(value) and (math.isnan(than) or value > than + by)
+
+
+def _save(content: Mapping[str, Any], path: Path) -> None:
+    # Through memory: torch turns a full disk into an assertion of its own, which no one could act on.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_atomic(path, lambda file: file.write(buffer.getbuffer()))
 
 
 def identity_of(config: Config) -> dict[str, str]:

@@ -29,6 +29,7 @@ from torch import Tensor
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from osler.data.samples import TaskKind
+from osler.errors import RunError
 from osler.runs.folder import RunFolder
 from osler.runs.vitals import append_vitals, flatten, keep_vitals_before, write_metrics_csv
 from osler.train.loop import BatchNews
@@ -88,7 +89,12 @@ class Console(Watcher):
 
     def __init__(self, log: Path, console: RichConsole | None = None) -> None:
         self.console = console or RichConsole(stderr=True, highlight=False)
-        self.log = log.open("a", encoding="utf-8")
+        try:
+            self.log = log.open("a", encoding="utf-8")
+        except OSError as error:
+            raise RunError(
+                f"{log}: cannot be written: {error.strerror}. Choose another run folder, or make it writable."
+            ) from error
         columns = (
             TextColumn("{task.description}"), BarColumn(bar_width=28), MofNCompleteColumn(), TextColumn("·"),
             TimeRemainingColumn(), TextColumn("{task.fields[figures]}"),
@@ -96,7 +102,6 @@ class Console(Watcher):
         self.progress = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
         self.bar: TaskID | None = None
         self.shown_at = 0.0
-        self.progress.start()
 
     def say(self, text: str, style: str | None = None) -> None:
         """A line to the person and to the log."""
@@ -110,6 +115,7 @@ class Console(Watcher):
 
     def batch_done(self, state: TrainingState, news: BatchNews) -> None:
         if self.bar is None:
+            self.progress.start()
             self.bar = self.progress.add_task(f"Epoch {state.position.epoch}/{state.plan.epochs}", total=news.total, figures="")
         now = time.monotonic()
         if now - self.shown_at > 0.2 or news.done == news.total:
@@ -147,7 +153,7 @@ class Collapse(Watcher):
 
     def batch_done(self, state: TrainingState, news: BatchNews) -> None:
         self.recent.append((news.logits.float(), news.targets))
-        if news.done % self.every:
+        if news.done % self.every and news.done != news.total:
             return
         logits = torch.cat([logits for logits, _ in self.recent])
         targets = torch.cat([targets for _, targets in self.recent])
@@ -234,20 +240,26 @@ class Signals(Watcher):
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self.agreed: int | None = None
         self.before = {number: signal.signal(number, self._take) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         self.received = number
-        self.wants_stop = True
         for each, handler in self.before.items():
             signal.signal(each, handler)
 
     def batch_done(self, state: TrainingState, news: BatchNews) -> None:
-        if dist.is_initialized():  # ranks hear of a signal at different steps, and must stop after the same one
+        self.agree(state)
+
+    def agree(self, state: TrainingState) -> None:
+        """Lets all ranks know of a signal to any: they hear of it at different steps, and must stop after the same one."""
+        if dist.is_initialized():
             flag = torch.tensor(float(self.received or 0), device=state.machine.device)
             dist.all_reduce(flag, op=dist.ReduceOp.MAX)
-            self.received = int(flag) or None
-            self.wants_stop = self.received is not None
+            self.agreed = int(flag) or None
+        else:
+            self.agreed = self.received
+        self.wants_stop = self.agreed is not None
 
     def close(self) -> None:
         for number, handler in self.before.items():

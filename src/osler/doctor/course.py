@@ -1,0 +1,82 @@
+"""Course: what a single curve does: how much it jitters, where it turns, whether it stands still."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["flips", "longest_constant", "median", "noise", "tail_mean", "worst_spike"]
+
+Floats = NDArray[np.float64]
+
+
+def median(values: Floats) -> float:
+    """The median of what is finite, NaN of nothing; `np.median` imports numpy.ma, a tenth of what a diagnosis may take.
+
+    >>> median(np.array([3.0, np.nan, 1.0]))
+    2.0
+    """
+    ordered = np.sort(values[np.isfinite(values)])
+    return 0.5 * float(ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) if len(ordered) else math.nan
+
+
+def noise(values: Floats) -> float:
+    """Standard deviation of a curve's jitter from one epoch to the next, whatever its course; robust against single spikes.
+
+    Second differences cancel a straight line; their standard deviation is √6 times that of independent jitter.
+
+    >>> round(noise(np.arange(10.0)), 6)
+    0.0
+    """
+    known = values[np.isfinite(values)]
+    if len(known) < 4:
+        return math.nan
+    return 1.4826 * median(np.abs(np.diff(known, 2))) / math.sqrt(6.0)
+
+
+def tail_mean(values: Floats, share: float = 0.2, least: int = 2) -> float:
+    """Mean of a curve's last part.
+
+    >>> tail_mean(np.array([9.0, 1.0, 3.0]))
+    2.0
+    """
+    known = values[np.isfinite(values)]
+    return float(known[-max(least, round(share * len(known))) :].mean()) if len(known) else math.nan
+
+
+def longest_constant(values: Floats) -> tuple[int, int]:
+    """First row and length of the longest stretch of one and the same figure, among the finite ones.
+
+    >>> longest_constant(np.array([0.1, 0.5, 0.5, 0.5, 0.4]))
+    (1, 3)
+    """
+    best, start = (0, 0), 0
+    for row in range(1, len(values) + 1):
+        if row == len(values) or values[row] != values[start]:
+            if row - start > best[1] and np.isfinite(values[start]):
+                best = start, row - start
+            start = row
+    return best
+
+
+def flips(sides: Floats) -> int:
+    """How often one-sided predictions change from all positive to none or back; mixed and unknown epochs between do not count.
+
+    >>> flips(np.array([1.0, -1.0, np.nan, 1.0, 0.0]))
+    2
+    """
+    clear = sides[(sides == 1.0) | (sides == -1.0)]
+    return int((np.diff(clear) != 0).sum())
+
+
+def worst_spike(values: Floats) -> float:
+    """How far the point that stands out most lies above the middle of its four neighbours; NaN with fewer than 7 points.
+
+    >>> worst_spike(np.array([1.0, 1.0, 1.0, 4.0, 1.0, 1.0, 1.0]))
+    3.0
+    """
+    if len(values) < 7:
+        return math.nan
+    return max(float(values[k]) - median(np.r_[values[k - 2 : k], values[k + 1 : k + 3]]) for k in range(2, len(values) - 2))

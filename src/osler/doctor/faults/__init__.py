@@ -1,0 +1,40 @@
+"""Faults: every way of going wrong that the doctor knows, by id; each stands in its family's file."""
+
+from __future__ import annotations
+
+from osler.doctor.faults.fault import Fault
+from osler.doctor.faults.generalisation import GENERALISATION
+from osler.doctor.faults.imbalance import IMBALANCE
+from osler.doctor.faults.learning import LEARNING
+from osler.doctor.faults.masks import MASKS
+from osler.doctor.faults.measures import MEASURES
+from osler.doctor.faults.numerics import NUMERICS
+from osler.doctor.faults.overlap import OVERLAP
+from osler.doctor.faults.predictions import PREDICTIONS
+from osler.doctor.faults.rates import RATES
+from osler.doctor.faults.samples import SAMPLES
+from osler.doctor.faults.sampling import SAMPLING
+from osler.doctor.faults.schedule import SCHEDULE
+from osler.doctor.faults.stability import STABILITY
+from osler.doctor.faults.validation import VALIDATION
+from osler.doctor.faults.weights import WEIGHTS
+
+__all__ = ["FAULTS"]
+
+FAULTS: dict[str, Fault] = {
+    **LEARNING,
+    **PREDICTIONS,
+    **MEASURES,
+    **WEIGHTS,
+    **IMBALANCE,
+    **RATES,
+    **SCHEDULE,
+    **STABILITY,
+    **NUMERICS,
+    **GENERALISATION,
+    **VALIDATION,
+    **SAMPLES,
+    **SAMPLING,
+    **MASKS,
+    **OVERLAP,
+}

@@ -1,0 +1,192 @@
+"""Training against validation: overfit, over-confidence, another world in validation, too few samples to tell."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from osler.doctor.case import SCORES, Case
+from osler.doctor.course import noise, tail_mean
+from osler.doctor.faults.fault import Fault, Lookalike
+from osler.doctor.findings import Evidence, Lacking, Signs, figure
+from osler.doctor.prescribe import set_fact
+from osler.metrics.trend import trend
+
+__all__ = ["GENERALISATION"]
+
+# Epochs after the best that are needed to tell a rise from jitter.
+FEWEST_AFTER = 5
+GAP = 0.2
+
+
+def _rise(case: Case) -> tuple[int, float, float] | None:
+    """Row of the lowest validation loss, and how far it has risen by the end, where that is beyond jitter; else None."""
+    epochs, losses = case.chart.points("val.loss")
+    row = int(np.argmin(losses))
+    after = losses[row:]
+    if len(after) <= FEWEST_AFTER:
+        return None
+    rise = tail_mean(after) - float(losses[row])
+    jitter = noise(losses)
+    if not trend(after, epochs[row:]).rises or rise < 3 * jitter or rise < 0.1 * abs(float(losses[row])):
+        return None
+    return row, float(losses[row]), rise
+
+
+def _score_falls(case: Case, epoch: float) -> Evidence | bool | None:
+    """The validation score that falls after an epoch; False where it does not, None where there is none."""
+    seen = False
+    for name in (f"val.{each}" for each in SCORES):
+        if not case.chart.has(name, points=FEWEST_AFTER):
+            continue
+        seen = True
+        epochs, values = case.chart.points(name)
+        after = values[epochs >= epoch]
+        best, end = float(values.max()), tail_mean(after)
+        error = case.null_error("val") if name == "val.auc" else math.nan
+        margin = max(0.02, 2 * noise(values) if len(values) > 3 else 0.0, 0.0 if math.isnan(error) else error)
+        if len(after) >= FEWEST_AFTER and best - end > margin and trend(after, epochs[epochs >= epoch]).slope < 0:
+            return Evidence(name, end, float(epochs[-1]), expected=best, basis="mean of the end, against its best")
+    return False if seen else None
+
+
+def overfitting(case: Case) -> Signs | Lacking | None:
+    """The validation loss rises and the score falls while the training loss goes on falling; or the two scores part."""
+    if not case.chart.has("val.loss", points=FEWEST_AFTER + 1):
+        return _gap(case) or (
+            None if case.score("val", 6) else Lacking("six epochs of the validation loss, or of a score on both splits")
+        )
+    found = _rise(case)
+    if found is None:
+        return _gap(case)
+    row, lowest, rise = found
+    epochs = case.chart.points("val.loss")[0]
+    best_epoch = float(epochs[row])
+    trained, losses = case.chart.points("train.loss")
+    if len(losses) > FEWEST_AFTER and tail_mean(losses) > float(losses[trained >= best_epoch][0]) * 0.98:
+        return None
+    falls = _score_falls(case, best_epoch)
+    if falls is False:
+        return None
+    evidence = [
+        Evidence("val.loss", lowest + rise, float(epochs[-1]), expected=lowest, basis=f"lowest, epoch {figure(best_epoch)}")
+    ]
+    text = (
+        f"val.loss is lowest at epoch {figure(best_epoch)} ({figure(lowest)}) and {figure(lowest + rise)} at the end, while the "
+        "training loss goes on falling"
+    )
+    if isinstance(falls, Evidence):
+        evidence.append(falls)
+        text += f"; {falls.quantity} falls from {figure(falls.expected)} to {figure(falls.value)}."
+    else:
+        text += "; no score is logged, so over-confidence cannot be told from overfit."
+    large = isinstance(falls, Evidence) or rise > 0.25 * abs(lowest)
+    return Signs(
+        text,
+        tuple(evidence),
+        "warning" if large else "note",
+        0.85 if isinstance(falls, Evidence) else 0.6,
+        _regularise(case),
+        ("use the checkpoint of the best epoch",),
+        (best_epoch,),
+    )
+
+
+def _gap(case: Case) -> Signs | None:
+    """Training and validation score that have parted: less than half of what is gained in training holds in validation."""
+    for name in SCORES:
+        epochs, values, trained = case.pair(f"val.{name}", f"train.{name}")
+        if len(epochs) < 10:
+            continue
+        end, train_end = tail_mean(values), tail_mean(trained)
+        gained, carried = train_end - float(trained[0]), end - float(values[0])
+        if train_end - end < GAP or gained < GAP or carried > 0.5 * gained:
+            return None
+        text = (
+            f"{name} is {figure(train_end)} in training and {figure(end)} in validation: of the {figure(gained)} gained in "
+            f"training since the first epoch, {figure(max(carried, 0.0))} holds in validation."
+        )
+        start = float(epochs[int(np.argmax(trained - values >= GAP))])
+        against = Evidence(f"val.{name}", end, float(epochs[-1]), expected=train_end, basis="in training; mean of the end")
+        return Signs(text, (against,), "warning", 0.65, _regularise(case), ("use the checkpoint of the best epoch",), (start,))
+    return None
+
+
+def _regularise(case: Case) -> tuple:  # type: ignore[type-arg]
+    changes = (
+        ()
+        if case.facts.get("augmentation")
+        else set_fact(
+            case,
+            "augmentation",
+            "mild",
+            "more variety in the training images is the strongest cure; flips only where left and right mean the same",
+        )
+    )
+    decay = case.facts.number("training.weight_decay")
+    stronger = 10 * decay if 0 < decay < 1e-2 else 1e-2
+    return (*changes, *set_fact(case, "training.weight_decay", stronger, "ten times as much, up to 0.01"))
+
+
+def overconfidence(case: Case) -> Signs | Lacking | None:
+    """The validation loss rises while the score does not fall: probabilities grow too sure, the ranking stays."""
+    if not case.chart.has("val.loss", points=FEWEST_AFTER + 1) or case.score("val", FEWEST_AFTER) is None:
+        return Lacking("six epochs of the validation loss and of a validation score")
+    found = _rise(case)
+    if found is None:
+        return None
+    row, lowest, rise = found
+    epoch = float(case.chart.points("val.loss")[0][row])
+    if _score_falls(case, epoch) is not False:
+        return None
+    name = case.score("val")
+    text = (
+        f"val.loss rises from {figure(lowest)} (epoch {figure(epoch)}) to {figure(lowest + rise)} while {name} does not fall: "
+        "the probabilities are too sure, the ranking is as good as it was."
+    )
+    evidence = (Evidence("val.loss", lowest + rise, float(case.chart.epochs[-1]), expected=lowest, basis="lowest"),)
+    changes = set_fact(
+        case, "loss.label_smoothing", 0.05, "or calibrate afterwards: a temperature fitted on validation leaves the ranking alone"
+    )
+    return Signs(text, evidence, "note", 0.75, changes, epochs=(epoch,))
+
+
+GENERALISATION: dict[str, Fault] = {
+    "overfitting": Fault(
+        id="overfitting",
+        name="Overfitting",
+        family="generalisation",
+        level="cause",
+        means="What is gained in training is lost, or no longer gained, in validation.",
+        needs="six epochs of the validation loss, better with a score; or ten of a score on both splits",
+        signature=overfitting,
+        severity=(
+            "warning where the score falls or has parted from the training score by 0.2, or the loss rises by a quarter; else a "
+            "note"
+        ),
+        dose="the checkpoint of the best epoch; augmentation; ten times the weight decay, up to 0.01",
+        lookalikes=(
+            Lookalike("overconfidence", "the score does not fall: only the probabilities grow too sure"),
+            Lookalike("validation_differs", "validation was never above chance"),
+            Lookalike("unstable_validation", "swings instead of a steady rise"),
+        ),
+        harmful=("more epochs", "stopping at the first rise of the validation loss: it jitters"),
+        source="trend from the lowest validation loss on, with its interval, beyond three times the jitter",
+    ),
+    "overconfidence": Fault(
+        id="overconfidence",
+        scope="classification",
+        name="Over-confidence",
+        family="generalisation",
+        level="cause",
+        means="The validation loss rises while the ranking stays as good as it was.",
+        needs="six epochs of the validation loss and of a score",
+        signature=overconfidence,
+        severity="note",
+        dose="a temperature fitted on validation, or loss.label_smoothing 0.05",
+        lookalikes=(Lookalike("overfitting", "the score falls too"),),
+        harmful=("stopping at the lowest loss where the score still rises",),
+        source="a loss rises by confidence alone; AUC and F1 know nothing of it",
+    ),
+}

@@ -1,0 +1,208 @@
+"""Imbalance corrected in the wrong place or twice: sampler and weights together, focal alpha, the output bias."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from osler.doctor.case import Case
+from osler.doctor.faults.fault import Fault, Lookalike
+from osler.doctor.findings import Evidence, Lacking, Signs, figure
+from osler.doctor.labels import numbers_of
+from osler.doctor.prescribe import set_fact, two_digits
+
+__all__ = ["IMBALANCE"]
+
+TOO_LARGE = 3.0
+
+
+def double_correction(case: Case) -> Signs | Lacking | None:
+    """A balancing sampler and weights in the loss at once."""
+    if "data.sampler" not in case.facts and "prevalence.drawn" not in case.facts:
+        return Lacking("data.sampler, and the weights of the loss")
+    if not case.balanced_sampler:
+        return None
+    found = _weighting_on(case)
+    if found is None:
+        return None
+    key, before, odds = found
+    text = f"data.sampler is {case.facts.get('data.sampler')!r} and {key} is {_short(before)}: the imbalance is corrected twice"
+    evidence = [
+        Evidence(
+            key,
+            _short(before),
+            None,
+            expected="1" if key == "loss.pos_weight" else "none",
+            basis="what a balancing sampler leaves to correct",
+        )
+    ]
+    if math.isfinite(odds):
+        text += f", and the odds of a positive come to {figure(odds)} instead of 1"
+        evidence.append(
+            Evidence("odds of a positive as drawn and weighted", odds, None, expected=1.0, basis="drawn odds × weight")
+        )
+    why = "keep one correction: with a balancing sampler the loss needs no weights"
+    changes = set_fact(case, key, None, why)
+    actions = ("if the weights are to stay, set data.sampler: none instead, and compare both with plain BCE by AP",)
+    return Signs(text + ".", tuple(evidence), "warning", 0.85, changes, actions)
+
+
+def _weighting_on(case: Case) -> tuple[str, object, float] | None:
+    """The weighting of the loss beside a sampler: its key, its value, and the odds that both make."""
+    drawn = numbers_of(case.facts.get("prevalence.drawn"), case.classes)
+    for key in ("loss.pos_weight", "loss.class_weights", "loss.alpha"):
+        stated = case.facts.get(key)
+        if stated is None or (key == "loss.alpha" and "focal" not in case.loss_terms):
+            continue
+        weights = numbers_of(stated, case.classes)
+        if weights is None:
+            if case.chart.reader == "osler" or str(stated).lower() in ("none", "off"):
+                continue  # Osler's own "auto" is worked out from what the sampler draws
+            return key, stated, math.nan
+        factor = weights / (1 - weights) if key == "loss.alpha" else weights
+        if drawn is not None and len(factor) in (1, len(drawn)) and key != "loss.class_weights":
+            odds = float(np.exp(np.mean(np.log(np.maximum(factor * drawn / np.maximum(1 - drawn, 1e-9), 1e-9)))))
+            if odds > TOO_LARGE:
+                return key, stated, odds
+        elif factor.max() > 1.5 or factor.max() > 1.5 * factor.min():
+            return key, stated, math.nan
+    return None
+
+
+def _short(value: object) -> str:
+    if isinstance(value, tuple) and len(value) > 4:
+        return f"[{', '.join(figure(float(each)) for each in value[:3])}, ... {len(value)} values]"
+    if isinstance(value, dict):
+        return f"{len(value)} values, {figure(min(value.values()))} to {figure(max(value.values()))}"
+    return figure(float(value)) if isinstance(value, (int, float)) else str(value)
+
+
+def focal_alpha_low(case: Case) -> Signs | Lacking | None:
+    """Focal loss that weighs rare positives down."""
+    if "focal" not in case.loss_terms:
+        return None if case.loss_terms else Lacking("loss.type, and for focal loss.alpha")
+    alpha = numbers_of(case.facts.get("loss.alpha"), case.classes)
+    if alpha is None:
+        return Lacking("loss.alpha as a number") if isinstance(case.facts.get("loss.alpha"), str) else None
+    labels = case.labels("train") or case.labels("val")
+    share = float(np.median(labels.share)) if labels is not None else math.nan
+    if not 0.0 < float(np.median(alpha)) < 0.5 or share >= 0.5:
+        return None
+    a = float(np.median(alpha))
+    down = (1 - a) / a
+    evidence = [Evidence("loss.alpha", a, None, expected=0.5, basis="positives and negatives alike; 1 − prevalence at most")]
+    text = f"loss.alpha {figure(a)} weighs every positive {figure(down)} times less than a negative"
+    text += f", so a probability of 0.5 is reached only where a positive is {figure(1 - a)} likely"
+    evidence.append(Evidence("posterior at which p = 0.5", 1 - a, None, expected=0.5, basis="1 − alpha, whatever gamma is"))
+    if case.above_chance("val"):
+        text += ". The AUC is above chance: the ranking is learned, the probabilities are pushed under the threshold"
+    to = two_digits(min(0.95, max(0.5, 1 - share))) if math.isfinite(share) else "auto"
+    changes = (
+        *set_fact(
+            case, "evaluation.threshold", "f1", "the ranking needs no new training: choose each class's threshold on validation"
+        ),
+        *set_fact(
+            case,
+            "loss.alpha",
+            to,
+            "alpha is the weight of the positives: between 0.5 and 1 − prevalence, never under 0.5 where they are rare",
+        ),
+    )
+    return Signs(text + ".", tuple(evidence), "warning", 0.85 if math.isfinite(share) else 0.7, changes)
+
+
+def output_bias_zero(case: Case) -> Signs | Lacking | None:
+    """An output that starts at 0.5 where the best constant is far from it."""
+    stated = case.facts.get("model.output_bias")
+    if stated is None:
+        return Lacking("model.output_bias")
+    labels, least = case.labels("train"), case.floor("train")
+    if (
+        str(stated).lower() not in ("zero", "0", "0.0")
+        or labels is None
+        or not math.isfinite(labels.single)
+        or not math.isfinite(least)
+    ):
+        return None
+    spec = case.loss_spec
+    weight = float(spec.pos_weight[0]) if spec is not None and spec.pos_weight is not None else 1.0
+    half = math.log(2.0) * (1.0 + labels.single * (weight - 1.0))
+    if case.loss_terms != ("bce",) or half < 1.5 * least:
+        return None
+    text = (
+        f"The output starts at 0.5, where the loss is {figure(half)}; the best constant has {figure(least)}: the first epochs "
+        "learn the prevalence and nothing else."
+    )
+    evidence = (Evidence("first loss", half, None, expected=least, basis="floor"),)
+    return Signs(
+        text,
+        evidence,
+        "note",
+        0.8,
+        set_fact(case, "model.output_bias", "floor", "start at the best constant under the loss in force"),
+    )
+
+
+IMBALANCE: dict[str, Fault] = {
+    "double_correction": Fault(
+        id="double_correction",
+        scope="classification",
+        name="Imbalance corrected twice",
+        family="imbalance",
+        level="cause",
+        means="A sampler balances what is drawn, and weights in the loss balance it again.",
+        needs="data.sampler, and loss.pos_weight, loss.class_weights or loss.alpha",
+        signature=double_correction,
+        severity="warning",
+        dose="one of the two: with a balancing sampler pos_weight null",
+        explains=("pos_weight_too_large", "single_class_prediction", "threshold_mismatch", "pos_weight_inverted"),
+        lookalikes=(
+            Lookalike("pos_weight_too_large", "data.sampler is none"),
+            Lookalike("sampler_starves_findings", "prevalence.drawn"),
+        ),
+        harmful=("comparing its loss with that of a run without the sampler: their floors differ",),
+        source="effective odds: drawn odds × weight; runs.md E",
+    ),
+    "focal_alpha_low": Fault(
+        id="focal_alpha_low",
+        scope="classification",
+        name="Focal alpha weighs rare positives down",
+        family="imbalance",
+        level="cause",
+        means=(
+            "alpha is the weight of the positives; under 0.5 it pushes their probabilities below the threshold. The ranking is "
+            "not at fault."
+        ),
+        needs="loss.type: focal, loss.alpha, the prevalence",
+        signature=focal_alpha_low,
+        severity="warning",
+        dose="thresholds chosen on validation first; then alpha between 0.5 and 1 − prevalence",
+        explains=("threshold_mismatch", "single_class_prediction", "accuracy_is_majority"),
+        lookalikes=(
+            Lookalike("threshold_mismatch", "the same without focal loss"),
+            Lookalike("not_learning", "the AUC: at chance, alpha is not to blame"),
+        ),
+        harmful=(
+            "another architecture, learning rate or more epochs for a ranking that is sound",
+            "alpha as the weight of the background, as some libraries name it: probe it with one false negative and one false "
+            "positive",
+        ),
+        source="Lin et al. 2017 (alpha 0.25 goes with gamma 2 and thousands of easy negatives a box); runs.md E",
+    ),
+    "output_bias_zero": Fault(
+        id="output_bias_zero",
+        scope="classification",
+        name="Output bias starts at 0.5",
+        family="imbalance",
+        level="cause",
+        means="The first loss is far above the best constant's, and the first epochs learn the prevalence only.",
+        needs="model.output_bias, loss.type and prevalence.train",
+        signature=output_bias_zero,
+        severity="note",
+        dose="the best constant under the loss and sampler in force, not the prevalence itself",
+        lookalikes=(Lookalike("learning_rate_too_high", "the loss stays above the floor after the first epochs"),),
+        harmful=("the log-odds of the prevalence where a weight is in force: it starts far above the floor",),
+        source="Lin et al. 2017, section 4.1; Karpathy: verify the loss at the start",
+    ),
+}

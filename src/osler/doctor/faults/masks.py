@@ -1,0 +1,251 @@
+"""Masks: empty or full ones, a loss that vanished, Tversky and overlap terms, a background that flatters the score."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from osler.doctor.case import LOW_OVERLAP, Case
+from osler.doctor.faults.fault import Fault, Lookalike
+from osler.doctor.findings import Change, Evidence, Lacking, Signs, figure
+from osler.doctor.prescribe import set_fact
+from osler.metrics.trend import trend
+
+__all__ = ["MASKS"]
+
+# A loss is printed as 0.00 below this.
+VANISHED = 5e-3
+EMPTY_SHARE = 0.01
+
+
+def loss_at_zero(case: Case) -> Signs | Lacking | None:
+    """The loss falls to zero within an epoch or two, and no score shows that anything was learned."""
+    name = case.chart.first_of("train.loss", "val.loss", points=2)
+    if name is None:
+        return Lacking("two epochs of the loss")
+    epochs, losses = case.chart.points(name)
+    early = losses[: max(3, len(losses) // 10)]
+    row = int(np.argmin(np.abs(early)))
+    if abs(early[row]) > VANISHED or row == 0 or losses[0] < 10 * VANISHED or losses[row:].max() > 0.1 * losses[0]:
+        return None
+    score = _proof(case)
+    if score is not None:
+        return None
+    why = (
+        "every mask may be predicted empty"
+        if case.segmentation
+        else "the labels may be constant in what is drawn, or the label may stand in the input"
+    )
+    text = (
+        f"{name} fell from {figure(float(losses[0]))} to {figure(float(early[row]))} by epoch {figure(float(epochs[row]))}, and "
+        f"no score is there to prove that this is skill: {why}."
+    )
+    evidence = (Evidence(name, float(early[row]), float(epochs[row]), expected=float(losses[0]), basis="first epoch"),)
+    actions = (
+        "measure precision, recall, F1 and IoU of training and validation in every epoch: a loss alone cannot show this",
+        "within the epoch, print the mean of the predictions beside the mean of the targets",
+        "count masks that are empty after all transforms, before training",
+    )
+    return Signs(
+        text, evidence, "critical", 0.8, _combined_loss(case) if case.segmentation else (), actions, (float(epochs[row]),)
+    )
+
+
+def _proof(case: Case) -> str | None:
+    """A validation score that shows real skill."""
+    for name in ("val.dice", "val.iou", "val.f1", "val.auc", "val.ap", "train.dice", "train.f1", "train.auc"):
+        values = case.chart.points(name)[1]
+        if len(values) and values[-1] > 0.5 and not (name.endswith("auc") and values[-1] < 0.7):
+            return name
+    accuracy = case.chart.points("val.accuracy")[1]
+    return (
+        "val.accuracy" if len(accuracy) and not case.segmentation and accuracy[-1] > 0.9 and accuracy[-1] > accuracy[0] else None
+    )
+
+
+def _combined_loss(case: Case) -> tuple[Change, ...]:
+    why = "an overlap term keeps small lesions from vanishing in the background, and BCE gives it a gradient to start from"
+    return set_fact(case, "loss.type", "bce + dice + focal", why) + set_fact(
+        case, "loss.weights", {"bce": 0.4, "dice": 0.4, "focal": 0.2}, "the record that was cured this way"
+    )
+
+
+def empty_masks(case: Case) -> Signs | Lacking | None:
+    """Next to no pixel is predicted as foreground, though there is some."""
+    for split in ("val", "train"):
+        epochs, predicted = case.chart.points(f"{split}.foreground.predicted")
+        true = case.chart.points(f"{split}.foreground.true")[1]
+        share = float(true[-1]) if len(true) else case.facts.number(f"foreground.{split}")
+        if len(predicted) and share > 0:
+            empty = predicted < EMPTY_SHARE * share
+            return (
+                _empty_signs(case, split, epochs, predicted, share, "empty")
+                if empty[-1] and empty.sum() >= min(2, len(empty))
+                else None
+            )
+    name = case.chart.first_of("val.dice", "val.iou", "val.f1", "val.recall", points=2)
+    if name is None:
+        return Lacking("val.foreground.predicted with val.foreground.true, or an overlap score")
+    epochs, values = case.chart.points(name)
+    # A score that was good once is a late collapse.
+    if len(values) < 2 or values[-2:].max() > 1e-3 or values.max() > LOW_OVERLAP:
+        return None
+    evidence = (Evidence(name, float(values[-1]), float(epochs[-1]), expected="above 0", basis="as logged"),)
+    text = f"{name} is {figure(float(values[-1]))} in the last epochs: no foreground is predicted, or none where it is."
+    return Signs(
+        text,
+        evidence,
+        "critical",
+        0.75,
+        _combined_loss(case),
+        ("look at the largest predicted probability: if it rises, only the threshold is wrong",),
+        (float(epochs[int(np.flatnonzero(values <= 1e-3)[0])]),),
+    )
+
+
+def _empty_signs(case: Case, split: str, epochs: np.ndarray, predicted: np.ndarray, share: float, what: str) -> Signs:
+    first = float(epochs[int(np.flatnonzero(predicted < EMPTY_SHARE * share)[0])]) if what == "empty" else float(epochs[0])
+    evidence = (
+        Evidence(
+            f"{split}.foreground.predicted",
+            float(predicted[-1]),
+            float(epochs[-1]),
+            expected=share,
+            basis="share of foreground in the reference masks",
+        ),
+    )
+    text = (
+        f"The predicted foreground is {figure(float(predicted[-1]))} of the pixels, the true one {figure(share)}: the masks are "
+        f"{what}."
+    )
+    actions = (
+        "check the share of foreground after all transforms: resampling can erase small lesions, and masks of 0 and 255 are not "
+        "0 and 1",
+    )
+    return Signs(text, evidence, "critical", 0.95, _combined_loss(case) if what == "empty" else (), actions, (first,))
+
+
+def full_masks(case: Case) -> Signs | Lacking | None:
+    """Nearly every pixel is predicted as foreground, though there is little."""
+    epochs, predicted = case.chart.points("val.foreground.predicted")
+    true = case.chart.points("val.foreground.true")[1]
+    share = float(true[-1]) if len(true) else case.facts.number("foreground.val")
+    if not len(predicted) or not share > 0:
+        return Lacking("val.foreground.predicted with val.foreground.true")
+    return _empty_signs(case, "val", epochs, predicted, share, "full") if predicted[-1] > 0.9 and share < 0.5 else None
+
+
+def low_overlap(case: Case) -> Signs | Lacking | None:
+    """The overlap score stays near zero: most lesions are missed."""
+    name = case.chart.first_of("val.dice", "val.iou", "train.dice", "train.iou", points=2)
+    if name is None:
+        return Lacking("an overlap score in two epochs")
+    epochs, values = case.chart.points(name)
+    recent = values[-max(2, len(values) // 5) :]
+    if values.max() >= LOW_OVERLAP or (len(values) >= 8 and trend(values, epochs).slope * len(values) > LOW_OVERLAP):
+        return None
+    foreground = case.facts.number("foreground.val")
+    full = 2 * foreground / (1 + foreground) if foreground > 0 else math.nan
+    text = f"{name} is {figure(float(values.max()))} at best in {len(values)} epochs"
+    text += f"; masks full of foreground would give {figure(full)}." if math.isfinite(full) else ": most lesions are missed."
+    evidence = (
+        Evidence(
+            name,
+            float(recent[-1]),
+            float(epochs[-1]),
+            expected=full if math.isfinite(full) else None,
+            basis="all-foreground masks, 2f/(1+f)" if math.isfinite(full) else "last epoch",
+        ),
+    )
+    return Signs(
+        text,
+        evidence,
+        "warning" if len(values) >= 3 else "note",
+        0.85,
+        (),
+        ("train a plain BCE + Dice as a baseline first, and overfit one image with a lesion",),
+        (float(epochs[0]),),
+    )
+
+
+MASKS: dict[str, Fault] = {
+    "loss_at_zero": Fault(
+        id="loss_at_zero",
+        name="The loss fell to zero",
+        family="masks",
+        level="syndrome",
+        means=(
+            "The loss vanished within an epoch or two, and no score shows skill: empty masks, constant labels, or a label that "
+            "stands in the input."
+        ),
+        needs="two epochs of the loss; a score to tell skill from a fault",
+        signature=loss_at_zero,
+        severity="critical",
+        dose="scores in every epoch first; for masks BCE 0.4 + Dice 0.4 + focal 0.2",
+        lookalikes=(
+            Lookalike("a focal loss", "its floor is near 0.1, not 0"),
+            Lookalike("an easy task", "a score that proves it"),
+            Lookalike("leakage", "validation scores near 1 as well"),
+            Lookalike("empty_masks", "the predicted foreground"),
+        ),
+        harmful=("taking the low loss for success", "more epochs"),
+        source="runs.md C",
+    ),
+    "empty_masks": Fault(
+        id="empty_masks",
+        scope="segmentation",
+        name="Empty masks",
+        family="masks",
+        level="cause",
+        means="Next to no pixel is predicted as foreground.",
+        needs="the predicted and the true share of foreground, or an overlap score",
+        signature=empty_masks,
+        severity="critical",
+        dose="BCE 0.4 + Dice 0.4 + focal 0.2; images with lesions in a third of the draws",
+        explains=("loss_at_zero", "low_overlap", "stuck_loss", "not_learning"),
+        lookalikes=(
+            Lookalike("masks erased by resampling", "the true share of foreground after all transforms"),
+            Lookalike("threshold_mismatch", "the largest probability rises while the masks stay empty"),
+        ),
+        harmful=("Dice alone: without a pixel term it has no gradient to start from",),
+        source="nnU-Net issue 1395; runs.md C",
+    ),
+    "full_masks": Fault(
+        id="full_masks",
+        scope="segmentation",
+        name="Full masks",
+        family="masks",
+        level="cause",
+        means="Nearly every pixel is predicted as foreground.",
+        needs="the predicted and the true share of foreground",
+        signature=full_masks,
+        severity="critical",
+        dose="beta or the positive weight down to balance",
+        explains=("low_overlap",),
+        lookalikes=(Lookalike("inverted masks", "the true share of foreground"),),
+        harmful=("more weight for the foreground",),
+        source="all-foreground masks have Dice 2f/(1+f)",
+    ),
+    "low_overlap": Fault(
+        id="low_overlap",
+        scope="segmentation",
+        name="Most lesions are missed",
+        family="masks",
+        level="syndrome",
+        means="The overlap score stays near zero.",
+        needs="an overlap score in two epochs",
+        signature=low_overlap,
+        severity="warning from three epochs on",
+        dose="a plain BCE + Dice as a baseline, and one image learned by heart",
+        explains=("stuck_loss",),
+        lookalikes=(
+            Lookalike("learning_rate_too_low", "update_ratio"),
+            Lookalike("tversky_beta_low", "recall against precision"),
+            Lookalike("warmup_too_long", "the learning rate still rises"),
+            Lookalike("overlap_terms_weak", "loss.weights"),
+        ),
+        harmful=("judging by pixel accuracy",),
+        source="runs.md B",
+    ),
+}

@@ -1,0 +1,250 @@
+"""Numbers that cannot be: NaN, a negative cross-entropy, saturated probabilities, an activation applied twice."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from osler.doctor.case import Case
+from osler.doctor.faults.fault import Fault, Lookalike
+from osler.doctor.findings import Evidence, Lacking, Signs, figure
+from osler.doctor.prescribe import scale_rate
+
+__all__ = ["NUMERICS"]
+
+
+def non_finite(case: Case) -> Signs | Lacking | None:
+    """A loss, gradient or output that is NaN or infinite."""
+    watched = [
+        name
+        for name in ("train.loss", "val.loss", "gradient_norm.median", "gradient_norm.max", "gradient_norm.mean")
+        if name in case.chart.series
+    ]
+    if not watched:
+        return Lacking("the loss by epoch")
+    for name in watched:
+        epochs = case.chart.nonfinite_epochs(name)
+        finite = case.chart.points(name)[0]
+        if not len(epochs):
+            continue
+        # A validation that is not run in every epoch leaves NaN between numbers; a network does not recover from NaN.
+        to_the_end = not len(finite) or float(epochs[-1]) > float(finite[-1])
+        if name == "val.loss" and not len(finite):
+            continue
+        text = (
+            f"{name} is not a finite number in {len(epochs)} epoch{'s' if len(epochs) > 1 else ''}, first in epoch "
+            f"{figure(float(epochs[0]))}" + (", and to the end." if to_the_end else ", and is one again later.")
+        )
+        changes = (
+            scale_rate(case, 0.1, "a loss that overflows: a tenth of the rate, from the last good checkpoint")
+            if to_the_end
+            else ()
+        )
+        actions = (
+            "turn mixed precision off for one epoch: if the loss stays finite, the loss scale is at fault",
+            "look for samples with NaN pixels, and for log(0) or division by 0 in the loss",
+        )
+        evidence = (Evidence(name, "not finite", float(epochs[0]), basis="as logged"),)
+        return Signs(
+            text,
+            evidence,
+            "critical" if to_the_end else "note",
+            0.97 if to_the_end else 0.5,
+            changes,
+            actions,
+            (float(epochs[0]),),
+        )
+    broken = [
+        name
+        for name in case.chart.series
+        if name.startswith(("val.not_finite", "train.not_finite")) and np.nansum(case.chart.values(name)) > 0
+    ]
+    if broken:
+        epochs, values = case.chart.points(broken[0])
+        first = float(epochs[int(np.flatnonzero(values > 0)[0])])
+        evidence = (Evidence(broken[0], float(values.max()), first, expected=0.0, basis="logits that are NaN or infinite"),)
+        return Signs(f"Outputs are NaN or infinite from epoch {figure(first)} on.", evidence, "critical", 0.95, (), (), (first,))
+    return None
+
+
+NON_NEGATIVE = {"bce", "cross_entropy", "focal", "dice", "tversky", "iou"}
+
+
+def negative_loss(case: Case) -> Signs | Lacking | None:
+    """A loss below zero that cannot be."""
+    name = case.chart.first_of("train.loss", "val.loss")
+    if name is None:
+        return Lacking("the loss by epoch")
+    epochs, losses = case.chart.points(name)
+    if losses.min() >= 0.0:
+        return None
+    if not case.loss_terms or case.chart.reader.startswith("nnunet"):
+        return Lacking("loss.type: some overlap losses are negative by definition, cross-entropies never are")
+    if not {"bce", "cross_entropy", "focal"} & set(case.loss_terms) or OVERLAPPING & set(case.loss_terms):
+        return Lacking("how the overlap term is defined: as 1 − Dice it is never negative, as −Dice it is")
+    row = int(np.flatnonzero(losses < 0)[0])
+    text = (
+        f"{name} is {figure(float(losses[row]))} in epoch {figure(float(epochs[row]))}: {' + '.join(case.loss_terms)} of labels "
+        "within 0 and 1 is never negative."
+    )
+    evidence = (Evidence(name, float(losses[row]), float(epochs[row]), expected=0.0, basis="lower bound of the loss"),)
+    actions = (
+        "print the smallest and largest label: masks of 0 and 255, or class numbers in place of 0 and 1, make this",
+        "check that probabilities, or logits, go in as the loss expects",
+    )
+    return Signs(text, evidence, "critical", 0.95, (), actions, (float(epochs[row]),))
+
+
+OVERLAPPING = {"dice", "tversky", "iou"}
+# Cross-entropies of saturated probabilities are capped: PyTorch's BCELoss clamps logarithms at −100, Keras probabilities at 1e-7.
+CAPS = {
+    100.0: "PyTorch's BCELoss clamps log(0) at −100",
+    16.118: "Keras clips probabilities at 1e-7",
+    34.539: "probabilities are clipped at 1e-15",
+}
+
+
+def saturated_outputs(case: Case) -> Signs | Lacking | None:
+    """A loss that is the error rate times the cap of log(0): every probability is exactly 0 or 1."""
+    needs = "loss and accuracy of the same split in two epochs"
+    assessed = False
+    for split in ("train", "val"):
+        loss, error = case.chart.values(f"{split}.loss"), 1.0 - case.chart.values(f"{split}.accuracy")
+        rows = np.flatnonzero(np.isfinite(loss) & (error > 0.005))
+        if len(rows) < 2:
+            continue
+        assessed = True
+        ratio = loss[rows] / error[rows]
+        for cap, why in CAPS.items():
+            if np.abs(ratio / cap - 1.0).max() < 0.02:
+                row = int(rows[0])
+                text = (
+                    f"{split}.loss is {figure(cap)} times the error rate in every epoch: {why}, so every probability is exactly "
+                    "0 or 1 and each mistake costs the cap."
+                )
+                evidence = (
+                    Evidence(
+                        f"{split}.loss",
+                        float(loss[row]),
+                        float(case.chart.epochs[row]),
+                        expected=float(cap * error[row]),
+                        basis=f"{figure(cap)} × (1 − accuracy)",
+                    ),
+                )
+                changes = scale_rate(
+                    case, 0.1, "outputs that have run off to ±∞ have no gradient left: start again at a tenth of the rate"
+                )
+                actions = (
+                    "take the loss from logits (BCEWithLogitsLoss, from_logits=True), which has a gradient however large they "
+                    "are",
+                    "check the range of the inputs: pixels of 0 to 255 in a network made for 0 to 1 do this",
+                )
+                return Signs(text, evidence, "critical", 0.97, changes, actions, (float(case.chart.epochs[row]),))
+    return None if assessed else Lacking(needs)
+
+
+def double_activation(case: Case) -> Signs | Lacking | None:
+    """A sigmoid within the network and one within the loss: probabilities stay between 0.5 and 0.731."""
+    activation = str(case.facts.get("model.output_activation") or "").lower()
+    if activation in ("sigmoid", "softmax") and case.facts.get("loss.on_probabilities") is False:
+        stated = Evidence("model.output_activation", activation, None, expected="none", basis="the loss applies it itself")
+        text = (
+            f"The network ends in a {activation}, and the loss applies one to what it gets: gradients shrink and probabilities "
+            "crowd together."
+        )
+        cure = "take the activation out of the network, and apply it where probabilities are needed"
+        return Signs(text, (stated,), "critical", 0.9, (), (cure,))
+    epochs, low, high = case.pair("val.probability.p5", "val.probability.p95")
+    if len(epochs) < 2:
+        return Lacking("model.output_activation and loss.on_probabilities, or the quantiles of val.probability")
+    sides = 1 / (1 + math.exp(-1.0))
+    if low.min() < 0.5 - 1e-3 or high.max() > sides + 1e-3 or high[-1] - low[-1] < 0.1:
+        return None
+    evidence = (
+        Evidence("val.probability.p5", float(low[-1]), float(epochs[-1]), expected=0.5, basis="sigmoid(0)"),
+        Evidence("val.probability.p95", float(high[-1]), float(epochs[-1]), expected=sides, basis="sigmoid(1)"),
+    )
+    text = "All probabilities lie between 0.5 and 0.731, as when a sigmoid is applied to what is a probability already."
+    return Signs(text, evidence, "critical", 0.8, (), ("take one of the two sigmoids out",))
+
+
+NUMERICS: dict[str, Fault] = {
+    "non_finite": Fault(
+        id="non_finite",
+        name="Not a number",
+        family="numerics",
+        level="cause",
+        means="A loss, a gradient or an output is NaN or infinite.",
+        needs="the loss by epoch",
+        signature=non_finite,
+        severity="critical where it lasts to the end; a note where the figure comes back",
+        dose="a tenth of the learning rate, from the last good checkpoint",
+        explains=("diverging_loss", "late_collapse", "single_class_prediction", "not_learning", "stuck_loss"),
+        lookalikes=(
+            Lookalike("a validation that is not run in every epoch", "the figure is back in the next"),
+            Lookalike("mixed precision", "skipped steps, and a finite loss in fp32"),
+        ),
+        harmful=("skipping the steps whose loss is NaN: their cause goes on",),
+        source="a network does not recover from NaN weights",
+    ),
+    "negative_loss": Fault(
+        id="negative_loss",
+        name="Negative loss",
+        family="numerics",
+        level="cause",
+        means="A cross-entropy below zero: labels are outside 0 to 1.",
+        needs="the loss by epoch, and loss.type",
+        signature=negative_loss,
+        severity="critical",
+        dose="none: repair the labels",
+        explains=("not_learning", "low_overlap"),
+        lookalikes=(Lookalike("an overlap loss defined as −Dice", "loss.type"),),
+        harmful=("training on: the loss has no lower bound, and the network follows it",),
+        source="milesial/Pytorch-UNet issues 106 and 173: masks of 0 and 255",
+    ),
+    "saturated_outputs": Fault(
+        id="saturated_outputs",
+        scope="classification",
+        name="Saturated outputs",
+        family="numerics",
+        level="cause",
+        means="Every probability is exactly 0 or 1: the logarithm hits its cap, and no gradient is left.",
+        needs="loss and accuracy of one split in two epochs",
+        signature=saturated_outputs,
+        severity="critical",
+        dose="a tenth of the learning rate from the start, with the loss taken from logits",
+        explains=(
+            "not_learning",
+            "single_class_prediction",
+            "stuck_loss",
+            "chance_auc",
+            "accuracy_is_majority",
+            "diverging_loss",
+        ),
+        lookalikes=(
+            Lookalike("learning_rate_too_high", "the history: logits grew from epoch to epoch"),
+            Lookalike("input_out_of_range", "the pixels that the network receives"),
+        ),
+        harmful=("more epochs: where the gradient is zero nothing moves",),
+        source="PyTorch documentation of BCELoss (log clamped at −100); Keras' epsilon 1e-7",
+    ),
+    "double_activation": Fault(
+        id="double_activation",
+        name="Activation applied twice",
+        family="numerics",
+        level="cause",
+        means=(
+            "The network gives probabilities, and the loss takes them for logits: sigmoid of a probability lies between 0.5 and "
+            "0.731."
+        ),
+        needs="model.output_activation and loss.on_probabilities, or the quantiles of val.probability",
+        signature=double_activation,
+        severity="critical",
+        dose="none: take one of the two out",
+        explains=("not_learning", "single_class_prediction", "stuck_loss", "threshold_mismatch"),
+        lookalikes=(Lookalike("pos_weight_too_large", "probabilities above 0.731 exist"),),
+        harmful=("a higher learning rate for the gradients that the second sigmoid shrinks",),
+        source="sigmoid(0) = 0.5, sigmoid(1) = 0.731",
+    ),
+}

@@ -1,0 +1,185 @@
+"""Overlap losses and scores: Tversky, terms that weigh too little, a background that flatters."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from osler.doctor.case import LOW_OVERLAP, OVERLAP_TERMS, Case
+from osler.doctor.faults.fault import Fault, Lookalike
+from osler.doctor.faults.masks import low_overlap
+from osler.doctor.findings import Change, Evidence, Lacking, Signs, figure, joined
+from osler.doctor.prescribe import set_fact
+
+__all__ = ["OVERLAP"]
+
+FLATTERED = 0.95
+
+
+def tversky_beta_low(case: Case) -> Signs | Lacking | None:
+    """A Tversky loss that punishes missed pixels less than false ones."""
+    beta = case.facts.number("loss.tversky_beta")
+    if not math.isfinite(beta):
+        return (
+            Lacking("loss.tversky_beta")
+            if "tversky" in case.loss_terms or "tversky" in str(case.facts.get("loss.type"))
+            else None
+        )
+    recall, precision = case.chart.points("val.recall")[1], case.chart.points("val.precision")[1]
+    finds_enough = len(recall) and len(precision) and recall[-1] >= precision[-1]
+    if beta >= 0.5 or finds_enough:
+        return None
+    small = 0 < case.facts.number("foreground.train") < 0.02
+    to = 0.7 if small else 0.6
+    text = (
+        f"loss.tversky_beta {figure(beta)} weighs a missed lesion pixel {figure(beta / (1 - beta))} times as much as a false one."
+    )
+    evidence = [Evidence("loss.tversky_beta", beta, None, expected=0.5, basis="both mistakes alike; more for missed lesions")]
+    if len(recall) and len(precision):
+        evidence.append(
+            Evidence(
+                "val.recall", float(recall[-1]), float(case.chart.epochs[-1]), expected=float(precision[-1]), basis="precision"
+            )
+        )
+    other = case.facts.number("loss.tversky_alpha")
+    changes = set_fact(
+        case,
+        "loss.tversky_beta",
+        to,
+        "beta weighs missed pixels: 0.5 to 0.6, and 0.7 where lesions are small; probe your library with one missed and one "
+        "false pixel, since some swap the names",
+    )
+    if math.isfinite(other):
+        changes += set_fact(case, "loss.tversky_alpha", round(1 - to, 2), "1 − beta")
+    return Signs(text, tuple(evidence), "warning", 0.85, changes)
+
+
+def overlap_terms_weak(case: Case) -> Signs | Lacking | None:
+    """In a sum of losses, the overlap terms have less than half of the weight."""
+    terms = case.loss_terms
+    weights = case.facts.get("loss.weights")
+    if isinstance(weights, dict):
+        overlap = sum(value for key, value in weights.items() if any(term in key.lower() for term in OVERLAP_TERMS))
+        total = sum(weights.values())
+        if total <= 0 or overlap >= 0.45 * total:
+            return None
+        text = (
+            f"Overlap terms have {overlap / total:.0%} of the loss's weight; the others are taken over pixels, nearly all "
+            "background."
+        )
+        evidence = Evidence(
+            "weight of the overlap terms", float(overlap / total), None, expected=0.5, basis="share of loss.weights"
+        )
+        return Signs(text, (evidence,), "warning" if isinstance(low_overlap(case), Signs) else "note", 0.7, _plain_pair(case))
+    overlapping = [term for term in terms if term in OVERLAP_TERMS]
+    if not overlapping or len(overlapping) == len(terms):
+        return None if terms else Lacking("loss.type and loss.weights")
+    return _bounded_weight(case, overlapping)
+
+
+def _bounded_weight(case: Case, overlapping: list[str]) -> Signs | Lacking:
+    """Overlap terms cost nearly 1 each while Dice is low; a loss smaller than their sum has weighted them down."""
+    rows = np.flatnonzero(np.isfinite(case.chart.values("train.loss")) & np.isfinite(case.chart.values("train.dice")))
+    needs = Lacking("loss.weights: the weight of each term of the loss")
+    if not len(rows) or not isinstance(low_overlap(case), Signs):
+        return needs
+    row = int(rows[-1])
+    loss, dice = float(case.chart.values("train.loss")[row]), float(case.chart.values("train.dice")[row])
+    if not 0.0 <= dice < LOW_OVERLAP or loss <= 0.0:
+        return needs
+    bound, epoch = loss / (1.0 - dice), float(case.chart.epochs[row])
+    if bound > 0.5 * len(overlapping):
+        return needs
+    text = (
+        f"At Dice {figure(dice)} each overlap term costs about {figure(1 - dice)}, and the whole loss is {figure(loss)}: "
+        f"{joined(overlapping)} together weigh {figure(bound)} at most, where a plain sum gives them {len(overlapping)}."
+    )
+    basis = "train.loss / (1 − train.dice), at most"
+    evidence = Evidence("weight of the overlap terms", bound, epoch, expected=float(len(overlapping)), basis=basis)
+    return Signs(text, (evidence,), "note", 0.5, _plain_pair(case))
+
+
+def _plain_pair(case: Case) -> tuple[Change, ...]:
+    why = "a plain BCE + Dice as the baseline first, then the enhanced loss with at least half of its weight on overlap terms"
+    return set_fact(case, "loss.weights", {"bce": 0.5, "dice": 0.5}, why)
+
+
+def flattering_overlap(case: Case) -> Signs | Lacking | None:
+    """An overlap score that is near 1 from the first epoch: the background is counted."""
+    for name in ("val.dice", "val.iou", "train.dice", "train.iou"):
+        epochs, values = case.chart.points(name)
+        if len(values) < 3:
+            continue
+        if values[0] < FLATTERED or values.min() < FLATTERED - 0.05:
+            return None
+        label = case.chart.series[name].label
+        text = (
+            f"{name} (logged as {label!r}) is {figure(float(values[0]))} in the first epoch and {figure(float(values[-1]))} in "
+            "the last: a score that starts there counts the background, and says little about lesions."
+        )
+        evidence = (
+            Evidence(
+                name, float(values[0]), float(epochs[0]), expected="well below 1", basis="of a network that has hardly begun"
+            ),
+        )
+        actions = ("log Dice of each foreground class, over images that have it, and recall and precision of lesions",)
+        return Signs(text, evidence, "warning" if values[0] > 0.98 else "note", 0.75, (), actions, (float(epochs[0]),))
+    return Lacking("three epochs of an overlap score")
+
+
+OVERLAP: dict[str, Fault] = {
+    "tversky_beta_low": Fault(
+        id="tversky_beta_low",
+        scope="segmentation",
+        name="Tversky beta too low",
+        family="overlap",
+        level="cause",
+        means="beta weighs missed pixels; under 0.5, missing a lesion costs less than a false pixel.",
+        needs="loss.tversky_beta; better with recall and precision",
+        signature=tversky_beta_low,
+        severity="warning",
+        dose="0.6, and 0.7 where lesions cover less than 2 % of the image; alpha is 1 − beta",
+        explains=("low_overlap",),
+        lookalikes=(
+            Lookalike("swapped names", "the loss of one missed pixel against that of one false pixel"),
+            Lookalike("learning_rate_too_low", "recall and precision are both low"),
+        ),
+        harmful=("beta above 0.9: masks run over",),
+        source="Salehi et al. 2017; Keras pull request 23333 on swapped names; runs.md B",
+    ),
+    "overlap_terms_weak": Fault(
+        id="overlap_terms_weak",
+        scope="segmentation",
+        name="Overlap terms too weak",
+        family="overlap",
+        level="cause",
+        means="Pixel losses, nearly all of them background, outweigh the overlap terms.",
+        needs="loss.weights; or the loss beside Dice, which bounds them",
+        signature=overlap_terms_weak,
+        severity="warning where overlap is poor, else a note",
+        dose="a plain BCE + Dice 1:1 as the baseline, then at least half of the weight on overlap terms",
+        explains=("low_overlap",),
+        lookalikes=(Lookalike("tversky_beta_low", "loss.tversky_beta"),),
+        harmful=("a fifth term",),
+        source="nnU-Net: Dice + cross-entropy 1:1; runs.md B",
+    ),
+    "flattering_overlap": Fault(
+        id="flattering_overlap",
+        scope="segmentation",
+        name="The background flatters the score",
+        family="overlap",
+        level="cause",
+        means="An overlap score counts the background, and is near 1 from the start.",
+        needs="three epochs of an overlap score",
+        signature=flattering_overlap,
+        severity="warning from 0.98 in the first epoch, else a note",
+        dose="Dice of each foreground class, over images that have it",
+        lookalikes=(
+            Lookalike("a large and easy organ", "the share of foreground"),
+            Lookalike("a run that goes on from another", "the loss starts low as well"),
+        ),
+        harmful=("choosing the best epoch by it",),
+        source="Metrics Reloaded (2024)",
+    ),
+}

@@ -1,0 +1,243 @@
+"""The data behind a run: other data than declared, splits that differ, samplers that starve, inputs out of range, broken logs."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from osler.doctor.case import Case
+from osler.doctor.course import median
+from osler.doctor.faults.fault import Fault, Lookalike
+from osler.doctor.findings import Evidence, Lacking, Signs, figure
+from osler.doctor.prescribe import set_fact
+from osler.metrics.proportion import wilson
+
+__all__ = ["SAMPLES"]
+
+# Standard errors between two shares; strata and patients make real splits differ a little more than chance.
+FAR = 3.0
+FAR_SPLITS = 4.0
+# Where nobody says how many samples there are: few for a validation set, so that the interval is rather wide than narrow.
+FEW_SAMPLES = 200
+VALIDATION_SHARE = 0.05
+
+
+def declared_not_loaded(case: Case) -> Signs | Lacking | None:
+    """The prevalence that the run's own figures show is not the one declared."""
+    compared = False
+    for split in ("val", "train"):
+        seen = case.seen_labels(split)
+        if seen is None or not math.isfinite(seen.single):
+            continue
+        for key in (f"prevalence.{split}", "prevalence.set"):
+            declared, origin = case.facts.number(key), case.facts.origin(key)
+            if not math.isfinite(declared) or (origin is not None and origin.source == "facts.json"):
+                continue
+            compared = True
+            found = _declared(case, split, seen.single, seen.basis, seen.n, key, declared)
+            if found is not None:
+                return found
+    needs = "prevalence.set as declared, and the prevalence by epoch or a one-sided epoch with its accuracy"
+    return None if compared else Lacking(needs)
+
+
+def _declared(case: Case, split: str, seen: float, basis: str, n: float, key: str, declared: float) -> Signs | None:
+    whole = case.facts.number("samples.set")
+    size, sure = (n, 0.95) if n > 0 else (VALIDATION_SHARE * whole, 0.85) if whole > 0 else (float(FEW_SAMPLES), 0.7)
+    error = math.sqrt(max(declared * (1 - declared), 1e-9) / size)
+    if abs(seen - declared) < FAR * error or abs(seen - declared) < 0.01:
+        return None
+    low, high = wilson(seen * size, size)
+    epochs, trained = case.chart.points("train.accuracy")
+    evidence = [
+        Evidence(f"prevalence of {split}", seen, None, float(low), float(high), declared, f"{basis}; {key} says {declared:.4g}")
+    ]
+    text = f"The {split} set that was really scored has {seen:.2%} positives ({basis}), and {key} declares {declared:.2%}."
+    if split == "val" and len(trained) and abs(float(trained[-1]) - seen) < 0.01:
+        evidence.append(
+            Evidence(
+                "train.accuracy",
+                float(trained[-1]),
+                float(epochs[-1]),
+                expected=seen,
+                basis="of calling every training sample positive",
+            )
+        )
+        text += (
+            f" Training accuracy {trained[-1]:.2%} in epoch {figure(float(epochs[-1]))} says the same of the training set: the "
+            "splits agree, and the declaration fits neither."
+        )
+    actions = (
+        "check which files, and which label column, were really loaded: print path, number and positives of each split at the "
+        "start",
+        "check that no filter or sampler dropped positives on the way",
+    )
+    return Signs(text, tuple(evidence), "warning", sure, (), actions, (float(case.chart.epochs[0]),))
+
+
+def shifted_splits(case: Case) -> Signs | Lacking | None:
+    """Training and validation have another share of positives than chance makes."""
+    train, val = case.labels("train"), case.labels("val")
+    if train is None or val is None or len(train.share) != len(val.share) or not (train.n > 0 and val.n > 0):
+        return Lacking("samples and prevalence of train and val")
+    pooled = (train.share * train.n + val.share * val.n) / (train.n + val.n)
+    error = np.sqrt(np.maximum(pooled * (1 - pooled), 1e-12) * (1 / train.n + 1 / val.n))
+    z = np.abs(train.share - val.share) / error
+    k = int(np.argmax(z))
+    ratio = max(train.share[k], val.share[k]) / max(min(train.share[k], val.share[k]), 1e-9)
+    if z[k] < FAR_SPLITS or ratio < 1.2:
+        return None
+    name = f" of {val.names[k]}" if val.names[k] else ""
+    low, high = (float(end) for end in wilson(val.share[k] * val.n, val.n))
+    against = float(train.share[k])
+    evidence = (Evidence(f"prevalence.val{name}", float(val.share[k]), None, low, high, against, "prevalence.train"),)
+    text = (
+        f"The prevalence{name} is {train.share[k]:.2%} in training and {val.share[k]:.2%} in validation, {figure(float(z[k]))} "
+        "standard errors apart: the split is not stratified, or the sets have different sources."
+    )
+    return Signs(
+        text,
+        evidence,
+        "warning" if ratio > 1.5 else "note",
+        0.85,
+        (),
+        ("split again, stratified by label with patients kept whole",),
+    )
+
+
+def leakage(case: Case) -> Signs | Lacking | None:
+    """The same patients or images in training and validation."""
+    shared = {key: case.facts.number(f"split.{key}") for key in ("patients_shared", "duplicates_shared")}
+    hashes = [case.facts.get(f"split.hash.{split}") for split in ("train", "val")]
+    for key, count in shared.items():
+        if count > 0:
+            what = "patients" if key == "patients_shared" else "images"
+            evidence = (Evidence(f"split.{key}", count, None, expected=0.0, basis="as stated"),)
+            return Signs(
+                f"{figure(count)} {what} stand in more than one split: validation figures are too good.",
+                evidence,
+                "critical",
+                0.95,
+                set_fact(case, "data.split.by_patient", True, "keep all samples of a patient in one split"),
+            )
+    if hashes[0] is not None and hashes[0] == hashes[1]:
+        evidence = (
+            Evidence("split.hash.val", str(hashes[1]), None, expected=str(hashes[0]), basis="the hash of the training ids"),
+        )
+        return Signs("Training and validation are the same samples.", evidence, "critical", 0.99)
+    return (
+        None
+        if any(math.isfinite(count) for count in shared.values()) or hashes[0] is not None
+        else Lacking("split.patients_shared and split.duplicates_shared")
+    )
+
+
+def input_out_of_range(case: Case) -> Signs | Lacking | None:
+    """Pixels that are constant, or of another scale than 0 to 255."""
+    if not case.chart.has("input.mean", "input.sd"):
+        return Lacking("input.mean and input.sd by epoch, on the scale of 0 to 255")
+    epochs, means = case.chart.points("input.mean")
+    spreads = case.chart.points("input.sd")[1]
+    mean, spread = median(means), median(spreads)
+    if spread >= 2.0 and 2.0 <= mean <= 253.0:
+        return None
+    evidence = (
+        Evidence("input.sd", spread, float(epochs[0]), expected=50.0, basis="usual for radiographs on 0 to 255"),
+        Evidence("input.mean", mean, float(epochs[0]), expected=120.0, basis="usual"),
+    )
+    text = (
+        f"The network receives pixels of mean {figure(mean)} and standard deviation {figure(spread)} on a scale of 0 to 255: "
+        "images are nearly constant, or of another range."
+    )
+    actions = (
+        "set preparation.range to the range of the files (16-bit images need it), and look at prepared images",
+        "check that pixels are not divided by 255 twice",
+    )
+    return Signs(
+        text,
+        evidence,
+        "critical",
+        0.85,
+        set_fact(case, "preparation.range", "percentile [1, 99]", "or the range that the files really have")
+        if spread < 2.0
+        else (),
+        actions,
+        (float(epochs[0]),),
+    )
+
+
+SAMPLES: dict[str, Fault] = {
+    "declared_not_loaded": Fault(
+        id="declared_not_loaded",
+        scope="classification",
+        name="Declared data are not the loaded data",
+        family="samples",
+        level="cause",
+        means=(
+            "The share of positives that the run's own figures betray is not the one declared: other files, another label "
+            "column, or a filter."
+        ),
+        needs="prevalence.set as declared, and a one-sided epoch with its accuracy, or the prevalence by epoch",
+        signature=declared_not_loaded,
+        severity="warning",
+        dose="none: find out what was loaded",
+        lookalikes=(
+            Lookalike("shifted_splits", "training and validation differ from each other"),
+            Lookalike("a small validation set", "the interval of the observed share includes the declared one"),
+        ),
+        harmful=("class weights from the declared counts",),
+        source="accuracy of an all-positive epoch is the prevalence; Wilson 1927; runs.md A",
+    ),
+    "shifted_splits": Fault(
+        id="shifted_splits",
+        name="Splits differ",
+        family="samples",
+        level="cause",
+        means="Training and validation have shares of positives that chance does not make.",
+        needs="samples and prevalence of train and val",
+        signature=shifted_splits,
+        severity="warning from one and a half times apart, else a note",
+        dose="a stratified split with patients kept whole",
+        lookalikes=(Lookalike("declared_not_loaded", "the splits agree with each other"),),
+        harmful=("thresholds carried over from one split to the other",),
+        source="two shares, four standard errors apart",
+    ),
+    "leakage": Fault(
+        id="leakage",
+        name="Leakage",
+        family="samples",
+        level="cause",
+        means="The same patients or images stand in training and validation.",
+        needs="split.patients_shared and split.duplicates_shared, or hashes of the splits",
+        signature=leakage,
+        severity="critical",
+        dose="a split by patient, duplicates kept together",
+        lookalikes=(Lookalike("an easy task", "the figures stay as good on patients never seen"),),
+        harmful=("reporting the figures with a footnote",),
+        source="CLAIM 2024, items on data partition",
+    ),
+    "input_out_of_range": Fault(
+        id="input_out_of_range",
+        name="Inputs out of range",
+        family="samples",
+        level="cause",
+        means="The network receives nearly constant images, or another scale than it is made for.",
+        needs="input.mean and input.sd by epoch",
+        signature=input_out_of_range,
+        severity="critical",
+        dose="preparation.range as the files have it",
+        explains=(
+            "not_learning",
+            "single_class_prediction",
+            "chance_auc",
+            "stuck_loss",
+            "frozen_network",
+            "saturated_outputs",
+            "best_from_noise",
+        ),
+        lookalikes=(Lookalike("frozen_network", "the gradient norm"),),
+        harmful=("a higher learning rate",),
+        source="16-bit radiographs use a small part of their range",
+    ),
+}

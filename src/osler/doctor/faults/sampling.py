@@ -1,0 +1,231 @@
+"""What is drawn and how it comes: samplers that starve, batches without positives, empty epochs, slow data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from osler.doctor.case import Case
+from osler.doctor.course import median
+from osler.doctor.faults.fault import Fault, Lookalike
+from osler.doctor.findings import Evidence, Lacking, Signs, figure
+from osler.doctor.prescribe import set_fact
+
+__all__ = ["SAMPLING"]
+
+EMPTY_WORDS = ("no finding", "no_finding", "nofinding", "normal", "negative", "none", "healthy", "no findings", "empty")
+
+
+def sampler_starves_findings(case: Case) -> Signs | Lacking | None:
+    """A sampler that draws fewer findings than the data hold, or the same few samples again and again."""
+    drawn, labels = case.facts.get("prevalence.drawn"), case.labels("train") or case.labels("val")
+    repeats = _few_distinct(case)
+    if repeats is not None:
+        return repeats
+    if drawn is None or labels is None:
+        return Lacking(
+            "prevalence.drawn: the share of each class, samples without any finding included, among what the sampler draws"
+        )
+    shares = dict(zip(labels.names, labels.share.tolist(), strict=True))
+    pairs = (
+        {str(name): (shares.get(str(name), math.nan), float(each)) for name, each in drawn.items()}
+        if isinstance(drawn, Mapping)
+        else {"": (labels.single, float(drawn) if isinstance(drawn, (int, float)) else math.nan)}
+    )
+    pairs = {name: pair for name, pair in pairs.items() if all(math.isfinite(each) for each in pair)}
+    if not pairs:
+        return Lacking("prevalence.drawn and prevalence.train for the same classes")
+    empty = next((name for name in pairs if name.strip().lower() in EMPTY_WORDS), None)
+    if empty is not None:
+        natural, seen = 1 - pairs[empty][0], 1 - pairs[empty][1]
+    else:
+        natural, seen = (float(np.sum([pair[k] for pair in pairs.values()])) for k in (0, 1))
+    if seen >= 0.8 * natural:
+        return None
+    return _starved(case, natural, seen, empty, pairs)
+
+
+def _starved(case: Case, natural: float, seen: float, empty: str | None, pairs: Mapping[str, tuple[float, float]]) -> Signs:
+    batch = case.facts.number("training.batch_size")
+    what = "samples with any finding" if empty is not None else "positives, over the classes"
+    text = f"The sampler draws {seen:.2%} {what}; the data have {natural:.2%}."
+    if empty is not None:
+        text += f" {pairs[empty][1]:.0%} of what is drawn is {empty!r} ({pairs[empty][0]:.0%} unweighted)."
+        if batch > 0:
+            text += (
+                f" A batch of {figure(batch)} holds {figure(seen * batch)} with a finding instead of {figure(natural * batch)}."
+            )
+    text += " A balance figure over the findings alone cannot see it."
+    evidence = (Evidence("share of findings drawn", seen, None, expected=natural, basis="unweighted draw"),)
+    changes = set_fact(
+        case,
+        "data.sampler",
+        "none",
+        "no sampler draws more findings than this one; Osler's balanced counts samples without a finding as a class",
+    )
+    actions = ("count everything that 500 batches draw, samples without a finding included, before training again",)
+    return Signs(text, evidence, "critical" if seen < 0.5 * natural else "warning", 0.95, changes, actions)
+
+
+def _few_distinct(case: Case) -> Signs | None:
+    """The share of different samples that an epoch sees, against what drawing with replacement makes."""
+    epochs, distinct, repeated = case.pair("sampling.distinct", "sampling.repeated")
+    if not len(epochs):
+        return None
+    share = distinct / np.maximum(distinct + repeated, 1)
+    if median(share) > 0.1 or float(distinct[-1] + repeated[-1]) < 100:
+        return None
+    evidence = (
+        Evidence(
+            "sampling.distinct",
+            float(distinct[-1]),
+            float(epochs[-1]),
+            expected=float(0.63 * (distinct[-1] + repeated[-1])),
+            basis="1 − 1/e of an even draw with replacement",
+        ),
+    )
+    text = (
+        f"An epoch of {figure(float(distinct[-1] + repeated[-1]))} draws sees {figure(float(distinct[-1]))} different samples: "
+        "the sampler's weights are per class instead of per sample, or of other samples."
+    )
+    return Signs(
+        text,
+        evidence,
+        "warning",
+        0.85,
+        set_fact(case, "data.sampler", "balanced", "one weight a sample, 1 / frequency of its classes"),
+    )
+
+
+def batches_without_positives(case: Case) -> Signs | Lacking | None:
+    """Many batches hold no positive of a class."""
+    parts = case.chart.parts("sampling.batches_without_positives")
+    if parts:
+        shares = {part: median(case.chart.values(f"sampling.batches_without_positives[{part}]")) for part in parts}
+    else:
+        labels, batch = case.labels("train"), case.facts.number("training.batch_size")
+        if labels is None or not batch > 0:
+            return Lacking("sampling.batches_without_positives, or training.batch_size and prevalence.train")
+        if case.balanced_sampler:
+            return None
+        shares = dict(zip(labels.names, ((1 - labels.share) ** batch).tolist(), strict=True))
+    name, worst = max(shares.items(), key=lambda item: item[1])
+    if not worst > 0.5:
+        return None
+    evidence = (Evidence(f"batches without {name or 'positives'}", worst, None, expected=0.2, basis="share of batches"),)
+    text = (
+        f"{worst:.0%} of the batches hold no positive{f' of {name}' if name else ''}: the gradient of that class comes in jumps."
+    )
+    changes = set_fact(
+        case,
+        "data.sampler",
+        "balanced",
+        "or larger batches, about 3 / prevalence, by training.accumulate; not together with weights in the loss",
+    )
+    return Signs(text, evidence, "note", 0.8, changes)
+
+
+def broken_epochs(case: Case) -> Signs | Lacking | None:
+    """Every second epoch is empty: the generator of batches had run dry."""
+    name = case.chart.first_of("train.loss", "train.accuracy", points=3)
+    if name is None or len(case.chart) < 6:
+        return Lacking("six epochs of the training loss")
+    for name in ("train.loss", "train.accuracy", "train.auc"):
+        if not case.chart.has(name, points=3):
+            continue
+        values = case.chart.values(name)
+        empty = np.isnan(values) | (values == 0.0)
+        alternate = np.zeros(len(values), dtype=bool)
+        alternate[int(np.argmax(empty)) :: 2] = True
+        if empty.sum() < 3 or (empty & alternate).sum() < 0.9 * empty.sum() or empty.sum() < 0.8 * alternate.sum():
+            continue
+        others = any(np.isfinite(series.values[empty]).any() for other, series in case.chart.series.items() if other != name)
+        if np.isnan(values[empty]).all() and not others:
+            continue
+        first = float(case.chart.epochs[int(np.flatnonzero(empty)[0])])
+        evidence = (Evidence(name, "empty", first, basis=f"{int(empty.sum())} of {len(values)} epochs"),)
+        text = (
+            f"{name} is empty or 0 in every second epoch from {figure(first)} on: the generator of batches had run dry, and "
+            "those epochs trained nothing."
+        )
+        actions = ("leave steps_per_epoch to the data set, or repeat the generator, and count an epoch once",)
+        return Signs(text, evidence, "warning", 0.85, (), actions, (first,))
+    return None
+
+
+def slow_data(case: Case) -> Signs | Lacking | None:
+    """Training waits for its data."""
+    if not case.chart.has("seconds.data", "seconds.epoch"):
+        return Lacking("seconds.data and seconds.epoch")
+    share = median(case.chart.values("seconds.data") / np.maximum(case.chart.values("seconds.epoch"), 1e-9))
+    if not share > 0.4 or median(case.chart.values("seconds.epoch")) < 1.0:
+        return None
+    evidence = (Evidence("seconds.data / seconds.epoch", share, None, expected=0.05, basis="median of the epochs"),)
+    text = f"{share:.0%} of an epoch goes into waiting for batches."
+    return Signs(
+        text, evidence, "note", 0.9, set_fact(case, "data.workers", "auto", "prepare images once, into the cache, with all cores")
+    )
+
+
+SAMPLING: dict[str, Fault] = {
+    "sampler_starves_findings": Fault(
+        id="sampler_starves_findings",
+        scope="classification",
+        name="The sampler starves the findings",
+        family="sampling",
+        level="cause",
+        means="A sampler meant to balance draws fewer findings than the data hold, or a few samples over and over.",
+        needs="prevalence.drawn and prevalence.train, with samples without any finding; or sampling.distinct by epoch",
+        signature=sampler_starves_findings,
+        severity="critical where less than half of the findings are left, else a warning",
+        dose="data.sampler: none, until a count of everything drawn shows the balance",
+        explains=("chance_auc", "not_learning", "threshold_mismatch", "batches_without_positives"),
+        lookalikes=(Lookalike("double_correction", "prevalence.drawn: findings are drawn too often, not too rarely"),),
+        harmful=("a balance figure over the findings alone as a proof", "weights in the loss to make up for it"),
+        source="counted on the real table: runs.md E",
+    ),
+    "batches_without_positives": Fault(
+        id="batches_without_positives",
+        name="Batches without positives",
+        family="sampling",
+        level="cause",
+        means="More than half of the batches hold no positive of a class.",
+        needs="sampling.batches_without_positives, or training.batch_size and prevalence.train",
+        signature=batches_without_positives,
+        severity="note: many healthy runs of rare classes have them",
+        dose="data.sampler: balanced, or batches of about 3 / prevalence",
+        lookalikes=(Lookalike("sampler_starves_findings", "prevalence.drawn is below the prevalence"),),
+        harmful=("a sampler and weights in the loss at once",),
+        source="(1 − π)^B",
+    ),
+    "broken_epochs": Fault(
+        id="broken_epochs",
+        name="Every second epoch is empty",
+        family="sampling",
+        level="cause",
+        means="The generator of batches runs dry, and every second epoch trains nothing.",
+        needs="six epochs of the training loss",
+        signature=broken_epochs,
+        severity="warning",
+        dose="none: let the data set decide the steps of an epoch",
+        lookalikes=(Lookalike("validation in every second epoch", "only validation columns are empty"),),
+        harmful=("twice the epochs",),
+        source="Keras: steps_per_epoch with a generator that is not repeated",
+    ),
+    "slow_data": Fault(
+        id="slow_data",
+        name="Training waits for data",
+        family="sampling",
+        level="cause",
+        means="A large part of each epoch goes into waiting for batches.",
+        needs="seconds.data and seconds.epoch",
+        signature=slow_data,
+        severity="note",
+        dose="the cache of prepared images, with all cores",
+        lookalikes=(Lookalike("the first epoch only", "later epochs are fast: the cache was being filled"),),
+        harmful=("a faster GPU",),
+        source="share of the epoch",
+    ),
+}

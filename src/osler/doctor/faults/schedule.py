@@ -1,0 +1,215 @@
+"""The plan of a run: warm-up, the fall of the rate, and when it stopped."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from osler.doctor.case import Case
+from osler.doctor.faults.fault import Fault, Lookalike
+from osler.doctor.findings import Change, Evidence, Lacking, Signs, figure
+from osler.doctor.prescribe import set_fact
+from osler.metrics.trend import trend
+
+__all__ = ["SCHEDULE"]
+
+LONGEST_WARMUP = 0.1
+
+
+def warmup_too_long(case: Case) -> Signs | Lacking | None:
+    """A warm-up that takes a large part of the run, or longer than the run was watched."""
+    warmup, planned = case.warmup, case.planned
+    if not warmup > 0:
+        return (
+            None
+            if "training.warmup_epochs" in case.facts or case.chart.has("warming_up")
+            else Lacking("training.warmup_epochs, or the learning rate by epoch")
+        )
+    seen = float(case.chart.ordinals[-1]) if len(case.chart) else 0.0
+    share = warmup / planned if planned > 0 else math.nan
+    inside = 0 < seen <= warmup
+    if not inside and not share > LONGEST_WARMUP + 0.005:
+        return None
+    if inside and warmup < 3:
+        return None
+    reasons = []
+    if inside:
+        reasons.append(f"all {figure(seen)} epochs lie within it, so the peak rate was never tried")
+    if share > LONGEST_WARMUP:
+        reasons.append(f"that is {share:.0%} of the {figure(planned)} planned")
+    poor = inside or not case.learned
+    to = max(1, math.floor(min(0.05 * planned, warmup / 2))) if planned > 0 else max(1, math.floor(warmup / 2))
+    evidence = (
+        Evidence("training.warmup_epochs", warmup, None, expected=float(to), basis="half of it, or 5 % of the planned epochs"),
+    )
+    why = "a warm-up protects the first few hundred steps; half of it, or 5 % of the run, does"
+    text = f"The warm-up takes {figure(warmup)} epochs: {' and '.join(reasons)}."
+    return Signs(
+        text,
+        evidence,
+        "warning" if poor else "note",
+        0.8 if inside else 0.6,
+        set_fact(case, "training.warmup_epochs", to, why),
+        epochs=(float(case.chart.epochs[0]),),
+    )
+
+
+def rate_spent_early(case: Case) -> Signs | Lacking | None:
+    """The learning rate has all but vanished long before the end, while the score still rises."""
+    if not case.chart.has("learning_rate", points=6):
+        return Lacking("six epochs of the learning rate")
+    epochs, rates = case.chart.points("learning_rate")
+    peak = float(rates.max())
+    small = rates < 0.01 * peak
+    share = float(small.mean())
+    name = case.score("val", points=6)
+    if share <= 0.3 or not small[-1] or name is None:
+        return None
+    first = float(epochs[int(np.flatnonzero(small)[0])])
+    score_epochs, values = case.chart.points(name)
+    rows = score_epochs >= first
+    rising = trend(values[rows], score_epochs[rows])
+    if not rising.rises or (case.learned and values[-1] > 0.95):
+        return None
+    text = (
+        f"The learning rate is under 1 % of its peak from epoch {figure(first)} on, {share:.0%} of the run, and {name} still "
+        "rises there."
+    )
+    evidence = (
+        Evidence("learning_rate", float(rates[-1]), float(epochs[-1]), expected=peak, basis="peak"),
+        Evidence(f"slope of {name}", rising.slope, float(epochs[-1]), rising.low, rising.high, 0.0, "since then"),
+    )
+    changes = set_fact(
+        case,
+        "training.schedule",
+        "cosine",
+        "one fall over all planned epochs; a scheduler that is stepped every batch instead of every epoch shows the same",
+    )
+    return Signs(text, evidence, "warning", 0.6, changes, epochs=(first,))
+
+
+def premature_stopping(case: Case) -> Signs | Lacking | None:
+    """Stopped early while the score was still on its way up, or before the warm-up had ended."""
+    reason = str(case.facts.get("stop_reason") or "").lower()
+    name = case.score("val", points=5)
+    if name is None or ("early" not in reason and not math.isfinite(case.planned)):
+        return Lacking("stop_reason or training.epochs, and five epochs of a validation score")
+    seen = float(case.chart.ordinals[-1])
+    if "early" not in reason or seen >= case.planned:
+        return None
+    epochs, values = case.chart.points(name)
+    patience = case.facts.number("training.early_stopping")
+    tail = max(6, int(patience) + 1 if patience > 0 else len(values) // 3)
+    slope = trend(values[-tail:], epochs[-tail:])
+    in_warmup = (
+        case.warmup > 0 and float(case.chart.ordinals[int(np.argmax(case.chart.values(name) == values.max()))]) <= case.warmup
+    )
+    if not slope.rises and not in_warmup:
+        return None
+    to = (
+        max(10, math.ceil(0.2 * case.planned))
+        if math.isfinite(case.planned)
+        else max(10, 2 * int(patience) if patience > 0 else 10)
+    )
+    text = f"Stopped at epoch {figure(float(epochs[-1]))} of {figure(case.planned)} " + (
+        "with its best epoch within the warm-up." if in_warmup else f"while {name} still rises by {figure(slope.slope)} an epoch."
+    )
+    evidence = (Evidence(f"slope of {name}", slope.slope, float(epochs[-1]), slope.low, slope.high, 0.0, f"last {tail} epochs"),)
+    changes = set_fact(
+        case, "training.early_stopping", to, "a patience of 10 epochs or a fifth of the plan, counted after the warm-up"
+    )
+    return Signs(text, evidence, "warning", 0.6, changes, epochs=(float(epochs[-1]),))
+
+
+def still_improving(case: Case) -> Signs | Lacking | None:
+    """The validation score still rises beyond its noise when the run ends."""
+    name = case.score("val", points=8)
+    if name is None:
+        return Lacking("eight epochs of a validation score")
+    epochs, values = case.chart.points(name)
+    tail = max(6, len(values) // 3)
+    slope = trend(values[-tail:], epochs[-tail:])
+    gain = slope.slope * tail
+    if not slope.rises or gain < 0.01 or values[-1] > 0.99 or float(case.chart.ordinals[-1]) < case.planned:
+        return None
+    more = math.ceil(1.5 * len(values))
+    before = case.planned if math.isfinite(case.planned) else None
+    summary = (
+        f"{name} still rises by {figure(slope.slope)} an epoch over the last {tail} epochs: the run ended before it was done."
+    )
+    evidence = (Evidence(f"slope of {name}", slope.slope, float(epochs[-1]), slope.low, slope.high, 0.0, f"last {tail} epochs"),)
+    return Signs(
+        summary,
+        evidence,
+        "note",
+        0.7,
+        (Change("training.epochs", before, more, "half as many again, with the schedule stretched to them"),),
+        epochs=(float(epochs[-1]),),
+    )
+
+
+SCHEDULE: dict[str, Fault] = {
+    "warmup_too_long": Fault(
+        id="warmup_too_long",
+        name="Warm-up too long",
+        family="schedule",
+        level="cause",
+        means=(
+            "The learning rate reaches its peak so late that a large part of the run, or all that was watched of it, was done "
+            "at a fraction of it."
+        ),
+        needs="training.warmup_epochs, or warming_up by epoch; better with training.epochs",
+        signature=warmup_too_long,
+        severity="warning where all of the run lies within the warm-up, or nothing was learned; else a note",
+        dose="half of it, or 5 % of the planned epochs, whichever is less",
+        explains=("low_overlap", "stuck_loss"),
+        lookalikes=(Lookalike("learning_rate_too_low", "the same slow curve after the warm-up has ended"),),
+        harmful=("judging a run before it has reached its rate",),
+        source="tuning playbook: at most 10 % of the steps; runs.md B",
+    ),
+    "rate_spent_early": Fault(
+        id="rate_spent_early",
+        name="The rate is spent before the run is",
+        family="schedule",
+        level="cause",
+        means="The learning rate is below 1 % of its peak for a third of the run or more, and the score was still rising.",
+        needs="the learning rate and a validation score in six epochs",
+        signature=rate_spent_early,
+        severity="warning",
+        dose="one fall over all planned epochs",
+        explains=("still_improving",),
+        lookalikes=(Lookalike("a converged run", "the score stands still where the rate is small"),),
+        harmful=("more epochs at a rate of nothing",),
+        source="schedule length and epochs run differ, or a scheduler is stepped by batch",
+    ),
+    "premature_stopping": Fault(
+        id="premature_stopping",
+        name="Stopped too soon",
+        family="schedule",
+        level="cause",
+        means="Early stopping ended the run while its score still rose beyond the noise, or the warm-up had its best epoch.",
+        needs="stop_reason, and five epochs of a validation score",
+        signature=premature_stopping,
+        severity="warning",
+        dose="a patience of ten epochs or a fifth of the plan, counted after the warm-up",
+        explains=("still_improving",),
+        lookalikes=(Lookalike("overfitting", "the score falls after its best epoch"),),
+        harmful=("a larger min_delta",),
+        source="patience below the correlation length of the noise",
+    ),
+    "still_improving": Fault(
+        id="still_improving",
+        name="Ended while still improving",
+        family="schedule",
+        level="cause",
+        means="The validation score still rises beyond its noise at the planned end.",
+        needs="eight epochs of a validation score",
+        signature=still_improving,
+        severity="note: the result is sound, and there is more to be had",
+        dose="half as many epochs again",
+        lookalikes=(Lookalike("learning_rate_too_low", "update_ratio below 0.00001, or a loss that falls on a straight line"),),
+        harmful=("regularisation against an overfit that is not there",),
+        source="tuning playbook: still improving at the end means compute-bound",
+    ),
+}

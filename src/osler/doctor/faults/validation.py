@@ -1,0 +1,266 @@
+"""What validation can tell: another world than training, another mode, too few samples, a best epoch picked among noise."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from osler.doctor.case import Case
+from osler.doctor.chance import AtChance, at_chance
+from osler.doctor.faults.fault import Fault, Lookalike
+from osler.doctor.findings import Evidence, Lacking, Signs, figure
+from osler.doctor.prescribe import set_fact
+from osler.metrics.intervals import hanley_mcneil_se
+from osler.metrics.trend import smallest_set
+
+__all__ = ["VALIDATION"]
+
+TINY, SMALL = 20, 100
+
+
+def validation_differs(case: Case) -> Signs | Lacking | None:
+    """Training figures prove learning from the first epochs on, validation figures are at chance throughout."""
+    if not any(
+        case.chart.has(f"train.{name}", points=3) and case.chart.has(f"val.{name}", points=3) for name in ("auc", "skill", "loss")
+    ):
+        return Lacking("AUC, or loss with its floor, on both splits in three epochs")
+    if case.learned or not (case.above_chance("train") or (np.nan_to_num(case.skill("train"), nan=0.0) > 0.2).any()):
+        return None
+    found, skill = at_chance(case, "val"), case.skill("val")
+    worse = np.isfinite(skill)
+    by_auc, by_skill = isinstance(found, AtChance), bool(worse.any()) and bool((skill[worse] <= 0.0).all())
+    if (isinstance(found, Lacking) and not by_skill) or not (by_auc or by_skill):
+        return found if isinstance(found, Lacking) else None
+    auc, trained = case.chart.points("val.auc")[1], case.chart.points("train.auc")[1]
+    if len(auc) and not by_auc:
+        return None
+    parts = (
+        [f"training AUC {figure(float(trained[-1]))}"]
+        if len(trained)
+        else [f"training skill {figure(float(np.nanmax(case.skill('train'))))}"]
+    )
+    parts.append(
+        f"validation AUC {figure(float(auc[-1]))}"
+        if len(auc)
+        else f"validation skill {figure(float(skill[worse].max()))} at best"
+    )
+    evidence = (
+        [found.evidence("val.auc")]
+        if isinstance(found, AtChance)
+        else [Evidence("val.skill", float(skill[worse].max()), None, expected=0.0, basis="best epoch")]
+    )
+    if len(trained):
+        evidence.append(Evidence("train.auc", float(trained[-1]), float(case.chart.epochs[-1]), expected=0.5, basis="last epoch"))
+    actions = (
+        "evaluate training samples through the validation path: if they fail too, the preparation or the network's mode "
+        "differs; if not, the labels or the patients do",
+        "look at 16 validation samples as the network receives them, with their labels",
+    )
+    return Signs(
+        f"The network learns the training samples and nothing that holds in validation: {', '.join(parts)}.",
+        tuple(evidence),
+        "critical",
+        0.75,
+        (),
+        actions,
+        (float(case.chart.epochs[0]),),
+    )
+
+
+def train_eval_gap(case: Case) -> Signs | Lacking | None:
+    """One batch has a far larger loss with the network in evaluation mode than in training mode."""
+    if not case.chart.has("train_mode_loss.train_mode", "train_mode_loss.eval_mode", points=2):
+        return Lacking("train_mode_loss by epoch: the loss of one validation batch in both modes")
+    epochs, trained, evaluated = case.pair("train_mode_loss.train_mode", "train_mode_loss.eval_mode")
+    if len(epochs) < 3:
+        return Lacking("train_mode_loss in three epochs")
+    least = case.floor("val")
+    scale = least if least > 0 else float(trained.mean())
+    wide = (evaluated - trained > 0.25 * scale) & (evaluated > 1.3 * trained)
+    if not wide[-1] or wide[len(wide) // 2 :].mean() < 0.75:
+        return None
+    text = (
+        "The same validation "
+        f"samples have loss {figure(float(trained[-1]))} in training mode and {figure(float(evaluated[-1]))} in evaluation mode."
+    )
+    evidence = (
+        Evidence(
+            "train_mode_loss.eval_mode",
+            float(evaluated[-1]),
+            float(epochs[-1]),
+            expected=float(trained[-1]),
+            basis="training mode",
+        ),
+    )
+    changes = set_fact(
+        case,
+        "training.batch_size",
+        int(2 * case.facts.number("training.batch_size")) if case.facts.number("training.batch_size") > 0 else 32,
+        "the stored statistics of batch normalisation lag: larger batches, a faster momentum, or group normalisation",
+    )
+    return Signs(
+        text,
+        evidence,
+        "warning",
+        0.8,
+        changes,
+        ("freeze the statistics of pretrained normalisation layers (model.frozen_norm: eval)",),
+        (float(epochs[int(np.flatnonzero(wide)[0])]),),
+    )
+
+
+def best_from_noise(case: Case) -> Signs | Lacking | None:
+    """The epoch called best was picked among figures that chance alone makes."""
+    found = at_chance(case, "val")
+    if not isinstance(found, AtChance):
+        return found
+    high = found.best + 1.96 * found.error
+    text = (
+        f"Epoch {figure(found.best_epoch)} is best with AUC {figure(found.best)}, one of {found.epochs} draws with standard "
+        f"error {figure(found.error)} around 0.5: it is no better than the others."
+    )
+    evidence = (Evidence("val.auc", found.best, found.best_epoch, found.best - 1.96 * found.error, high, 0.5, "best epoch"),)
+    return Signs(
+        text,
+        evidence,
+        "note",
+        0.85,
+        (),
+        ("do not use its checkpoint for more than testing the path to production",),
+        (found.best_epoch,),
+    )
+
+
+def small_validation(case: Case) -> Signs | Lacking | None:
+    """Validation samples so few that its figures jump by chance."""
+    labels = case.labels("val")
+    if labels is not None and labels.n > 0:
+        rare = float(np.min(np.minimum(labels.share, 1 - labels.share)) * labels.n)
+        if labels.n >= SMALL and rare >= TINY:
+            return None
+        n1, n0 = labels.share * labels.n, (1 - labels.share) * labels.n
+        errors = hanley_mcneil_se(np.full(n1.shape, 0.5), n1, n0)
+        error = float(errors[np.isfinite(errors)].max()) if np.isfinite(errors).any() else math.nan
+        text = (
+            f"Validation has {figure(labels.n)} samples, {figure(rare)} of the rarest class: the standard error of an AUC at "
+            f"chance is {figure(error)}."
+        )
+        evidence = (Evidence("samples.val", labels.n, None, expected=float(SMALL), basis="and 20 of the rarest class"),)
+        return Signs(
+            text,
+            evidence,
+            "warning" if labels.n <= TINY else "note",
+            0.9,
+            (),
+            ("validate by cross-validation, or move training samples over",),
+        )
+    n = case.facts.number("samples.val")
+    grid = smallest_set(case.chart.values("val.accuracy")) if case.binary or case.chart.has("val.accuracy") else None
+    if not n > 0 and (grid is None or grid.n == 0):
+        return Lacking("samples.val, or an accuracy whose steps betray it")
+    size = n if n > 0 else float(grid.largest) if grid is not None else math.nan
+    if size >= SMALL:
+        return None
+    step = f"val.accuracy moves in steps of 1/{grid.n}, so" if not n > 0 and grid is not None else "As stated,"
+    evidence = (
+        Evidence(
+            "samples.val",
+            size,
+            None,
+            expected=float(SMALL),
+            basis="largest size that fits the steps" if not n > 0 else "as stated",
+        ),
+    )
+    return Signs(
+        f"{step} validation has about {figure(size)} samples: one of them is {1 / size:.1%} of the score.",
+        evidence,
+        "warning" if size <= TINY else "note",
+        0.8,
+        (),
+        ("validate by cross-validation, or move training samples over",),
+    )
+
+
+VALIDATION: dict[str, Fault] = {
+    "validation_differs": Fault(
+        id="validation_differs",
+        scope="classification",
+        name="Validation is another world",
+        family="validation",
+        level="cause",
+        means=(
+            "The network learns the training samples from the first epochs on and nothing that holds in validation: other "
+            "preparation, mode, labels or patients."
+        ),
+        needs="AUC with counts, or loss with floor, on both splits in three epochs",
+        signature=validation_differs,
+        severity="critical",
+        dose=(
+            "none: evaluate training samples through the validation path, and look at validation samples as the network gets them"
+        ),
+        explains=(
+            "chance_auc",
+            "single_class_prediction",
+            "best_from_noise",
+            "overfitting",
+            "alternating_prediction",
+            "accuracy_is_majority",
+        ),
+        lookalikes=(
+            Lookalike("overfitting", "validation was good once"),
+            Lookalike("train_eval_gap", "the loss of one batch in both modes"),
+            Lookalike("inverted_scores", "the AUC is below 0.5, not at it"),
+            Lookalike("a copy of the label in the training images", "which pixels decide"),
+        ),
+        harmful=("regularisation: there is nothing to generalise from a path that differs",),
+        source="runs.md D: a service that left out CLAHE",
+    ),
+    "train_eval_gap": Fault(
+        id="train_eval_gap",
+        name="Training and evaluation mode differ",
+        family="validation",
+        level="cause",
+        means="The same samples have a far larger loss in evaluation mode: stored statistics of normalisation layers lag.",
+        needs="train_mode_loss by epoch",
+        signature=train_eval_gap,
+        severity="warning",
+        dose="twice the batch size, a faster momentum, or group normalisation",
+        explains=("unstable_validation", "validation_differs", "single_class_prediction", "alternating_prediction", "chance_auc"),
+        lookalikes=(
+            Lookalike("dropout", "the training-mode loss would be the larger one"),
+            Lookalike("validation_differs", "both modes are equally bad"),
+        ),
+        harmful=("evaluating in training mode: predictions then depend on their neighbours in the batch",),
+        source="keras issue 10666; milesial/Pytorch-UNet issue 165",
+    ),
+    "best_from_noise": Fault(
+        id="best_from_noise",
+        scope="classification",
+        name="Best epoch picked among noise",
+        family="validation",
+        level="symptom",
+        means="The epoch called best is one of several draws of a coin.",
+        needs="val.auc in three epochs, with counts or scatter",
+        signature=best_from_noise,
+        severity="note",
+        dose="none of its own",
+        lookalikes=(Lookalike("small_validation", "the standard error from the counts"),),
+        harmful=("going on from that checkpoint", "reporting its figure"),
+        source="the largest of n draws stands √(2 ln n) errors above their mean",
+    ),
+    "small_validation": Fault(
+        id="small_validation",
+        name="Validation too small",
+        family="validation",
+        level="cause",
+        means="So few validation samples, or positives, that figures jump by chance.",
+        needs="samples.val and the prevalence, or an accuracy whose steps betray the number",
+        signature=small_validation,
+        severity="a note; a warning from 20 samples down",
+        dose="cross-validation, or a larger share of the data",
+        lookalikes=(Lookalike("unstable_validation", "the training mode, and the number of samples"),),
+        harmful=("choosing between two settings by it",),
+        source="√((n1+n0+1)/(12 n1 n0)); steps of 1/n",
+    ),
+}

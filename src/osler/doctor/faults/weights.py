@@ -1,0 +1,220 @@
+"""Weights of the classes in the loss: not in force, inverted, too large, applied twice."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from osler.doctor.case import Case
+from osler.doctor.faults.fault import Fault, Lookalike
+from osler.doctor.findings import Change, Evidence, Lacking, Signs, figure
+from osler.doctor.labels import numbers_of
+from osler.doctor.prescribe import positive_weights, set_fact, two_digits
+
+__all__ = ["WEIGHTS"]
+
+TOO_LARGE = 3.0
+
+
+def _weights(case: Case) -> np.ndarray | None:
+    return numbers_of(case.facts.get("loss.pos_weight"), case.classes)
+
+
+def weight_not_in_force(case: Case) -> Signs | Lacking | None:
+    """The loss betrays another positive weight than the one configured."""
+    found, stated = case.weighting, case.facts.get("loss.pos_weight")
+    if found is None:
+        return Lacking(
+            "val.probability.mean with the spread of the logits, or all-positive and all-negative epochs with the same loss, "
+            "and the prevalence"
+        )
+    configured = numbers_of(stated, case.classes)
+    if (stated is not None and configured is None) or (configured is not None and len(configured) > 1):
+        return Lacking("loss.pos_weight as one number")
+    weight = 1.0 if configured is None else float(configured[0])
+    low, high = min(found.low, found.value / 1.25), max(found.high, found.value * 1.25)
+    if low <= weight <= high or ("loss.pos_weight" not in case.facts and "loss.type" not in case.facts):
+        return None
+    ideal = positive_weights(case)
+    right = ideal is not None and 1 / TOO_LARGE <= found.value / float(ideal[0]) <= TOO_LARGE
+    text = f"The losses betray a positive weight of {figure(found.value)}; the configuration says {figure(weight)}."
+    if right and ideal is not None:
+        text += (
+            f" {figure(found.value)} is about negatives / positives of the data really loaded ({figure(float(ideal[0]))}): the "
+            "weight in force is right, and the configuration is not what runs."
+        )
+    evidence = [Evidence("weight in force", found.value, None, found.low, found.high, weight, found.basis)]
+    evidence += _constant_losses(case, weight)
+    actions = ("print the weight tensor where the loss is built: something between the file and the loss sets it",)
+    return Signs(text, tuple(evidence), "warning", 0.9, (), actions, (float(case.chart.epochs[0]),))
+
+
+def _constant_losses(case: Case, weight: float) -> list[Evidence]:
+    """The validation loss beside what the configured weight would give to a constant of 0.5."""
+    labels = case.labels("val")
+    epochs, losses = case.chart.points("val.loss")
+    if labels is None or not math.isfinite(labels.single) or not len(losses):
+        return []
+    at_half = math.log(2.0) * (1.0 + labels.single * (weight - 1.0))
+    return [
+        Evidence(
+            "val.loss",
+            float(losses[-1]),
+            float(epochs[-1]),
+            expected=at_half,
+            basis=f"of p = 0.5 under the configured weight {figure(weight)}",
+        )
+    ]
+
+
+def pos_weight_inverted(case: Case) -> Signs | Lacking | None:
+    """A weight below 1 for a class that is rare."""
+    weights = _weights(case)
+    labels = case.labels("train") or case.labels("val")
+    if weights is None:
+        return Lacking("loss.pos_weight as numbers") if case.facts.get("loss.pos_weight") is not None else None
+    if case.weighting is not None:
+        return None  # what the file says is not what runs
+    rare = labels.share < 0.5 if labels is not None and len(labels.share) in (1, len(weights)) else None
+    if rare is None and len(weights) < 5:
+        return Lacking("the prevalence of each class in training")
+    below = (weights < 0.9) & (rare if rare is not None else True)
+    if below.mean() < 0.5:
+        return None
+    lowest = float(weights[below].min())
+    ideal = positive_weights(case)
+    known = ideal is not None and len(ideal) == len(weights)
+    after = [two_digits(float(each)) for each in ideal] if known and ideal is not None else "auto"
+    text = (
+        f"{int(below.sum())} of {len(weights)} classes have a positive weight below 1 (down to {figure(lowest)}): a rare class "
+        "weighs less than it would without any weight."
+    )
+    evidence = (
+        Evidence(
+            "loss.pos_weight",
+            lowest,
+            None,
+            expected=float(ideal[int(np.argmin(weights))]) if known and ideal is not None else 1.0,
+            basis="negatives / positives" if known else "no weight",
+        ),
+    )
+    changes = set_fact(
+        case,
+        "loss.pos_weight",
+        after[0] if isinstance(after, list) and len(after) == 1 else after,
+        "negatives / positives of the training labels, at most 50; or null for no weight",
+    )
+    return Signs(text, evidence, "warning", 0.85 if known else 0.65, changes)
+
+
+def pos_weight_too_large(case: Case) -> Signs | Lacking | None:
+    """A weight of more than three times negatives / positives."""
+    weights, ideal = _weights(case), positive_weights(case)
+    if weights is None or ideal is None or len(weights) not in (1, len(ideal)):
+        stated = case.facts.get("loss.pos_weight")
+        return (
+            None
+            if "loss.pos_weight" in case.facts and stated is None
+            else Lacking("loss.pos_weight as numbers, and the prevalence of each class in training")
+        )
+    if case.weighting is not None:
+        return None
+    ratio = weights / ideal
+    large = ratio > TOO_LARGE
+    if not large.any() or case.balanced_sampler:
+        return None
+    k = int(np.argmax(ratio))
+    weight = float(weights[k if len(weights) > 1 else 0])
+    rule = float(ideal[k])
+    recall, precision = case.chart.points("val.recall")[1], case.chart.points("val.precision")[1]
+    shown = len(recall) and len(precision) and recall[-1] > 0.9 and precision[-1] < 0.5
+    text = (
+        f"loss.pos_weight {figure(weight)} is {figure(float(ratio[k]))} times negatives / positives ({figure(rule)}): "
+        f"probabilities are pushed up by log({figure(weight)}) = {math.log(weight):.2f} in log-odds."
+    )
+    evidence = [Evidence("loss.pos_weight", weight, None, expected=rule, basis="negatives / positives of the training labels")]
+    if shown:
+        evidence.append(
+            Evidence(
+                "val.precision",
+                float(precision[-1]),
+                float(case.chart.epochs[-1]),
+                basis=f"at recall {figure(float(recall[-1]))}",
+            )
+        )
+    to: object = [two_digits(float(each)) for each in ideal] if len(weights) > 1 else two_digits(rule)
+    changes = (
+        Change(
+            "loss.pos_weight",
+            case.facts.get("loss.pos_weight"),
+            to,
+            "negatives / positives of the training labels; its square root is as good where that exceeds 50",
+        ),
+    )
+    return Signs(text, tuple(evidence), "warning", 0.9 if shown else 0.7, changes)
+
+
+WEIGHTS: dict[str, Fault] = {
+    "weight_not_in_force": Fault(
+        id="weight_not_in_force",
+        scope="classification",
+        name="The configured weight is not the one in force",
+        family="weights",
+        level="cause",
+        means="The losses of constant predictions betray a positive weight other than the configured one.",
+        needs=(
+            "the mean probability with the spread of the logits, or all-positive and all-negative epochs with the same loss; "
+            "loss.pos_weight; the prevalence"
+        ),
+        signature=weight_not_in_force,
+        severity="warning",
+        dose="none: find what sets the weight; a weight in force within a third and three times negatives / positives stays",
+        lookalikes=(
+            Lookalike("declared_not_loaded", "the weight was derived from data other than those declared: both may be there"),
+            Lookalike("another loss", "loss.type: only a weighted BCE is inverted here"),
+        ),
+        harmful=(
+            "any other weight, above all a larger one: where the weight in force balances the classes it is not what keeps the "
+            "network from learning",
+        ),
+        source="at p = 0.5 a weighted BCE is ln 2 · (1 + π(w − 1)), whatever is called; runs.md A",
+    ),
+    "pos_weight_inverted": Fault(
+        id="pos_weight_inverted",
+        scope="classification",
+        name="Positive weight below 1 for a rare class",
+        family="weights",
+        level="cause",
+        means="A rare class weighs less than without any weight: the ratio is upside down, or the formula is another one's.",
+        needs="loss.pos_weight and the prevalence of each class in training",
+        signature=pos_weight_inverted,
+        severity="warning",
+        dose="negatives / positives, at most 50; or null",
+        explains=("single_class_prediction", "threshold_mismatch"),
+        lookalikes=(
+            Lookalike(
+                "class weights that balance classes among themselves",
+                "weights of about 1 / frequency, and a balancing intent stated",
+            ),
+        ),
+        harmful=("a lower threshold alone: the rare classes get no gradient to learn from",),
+        source="PyTorch documentation of BCEWithLogitsLoss: 100 positives and 300 negatives make pos_weight 3",
+    ),
+    "pos_weight_too_large": Fault(
+        id="pos_weight_too_large",
+        scope="classification",
+        name="Positive weight too large",
+        family="weights",
+        level="cause",
+        means="The weight is more than three times negatives / positives: recall near 1, precision near the prevalence.",
+        needs="loss.pos_weight and the prevalence of each class in training",
+        signature=pos_weight_too_large,
+        severity="warning",
+        dose="negatives / positives of the training labels, at most 50",
+        explains=("single_class_prediction", "threshold_mismatch"),
+        lookalikes=(Lookalike("double_correction", "data.sampler"), Lookalike("not_learning", "the AUC")),
+        harmful=("a higher threshold alone: the gradient still belongs to a few samples",),
+        source="a weight w moves the log-odds by log w (Elkan 2001)",
+    ),
+}

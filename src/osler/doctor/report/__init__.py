@@ -1,0 +1,1 @@
+"""The doctor's report of a run: text for a terminal, and a page."""
