@@ -25,9 +25,8 @@ def main() -> None:
         images.read(row)
     seconds = time.perf_counter() - start
     print(f"calibration: {calibration_seconds():.2f} s")
-    print(
-        f"{options.samples} images of {options.size}²: {seconds:.1f} s on one core, {1000 * seconds / options.samples:.2f} ms each"
-    )
+    each = 1000 * seconds / options.samples
+    print(f"{options.samples} images of {options.size}² on one core: {seconds:.1f} s, {each:.2f} ms each")
 
 
 if __name__ == "__main__":
