@@ -22,6 +22,7 @@ from osler.data.table import LABEL_COLUMNS, named_column, read_table, table_colu
 from osler.data.table_labels import TRUTHS
 from osler.errors import ConfigError, DataError
 from osler.files import write_text
+from osler.imaging.preparation import SMALL_BELOW, USUAL_SIZE, suggested_size
 from osler.imaging.read import ImageInfo
 
 __all__ = ["suggest", "write_config"]
@@ -29,8 +30,6 @@ __all__ = ["suggest", "write_config"]
 MOST_PROBED = 200
 MOST_READ = 20
 # Below this many pixels the embedded network, made for 224, sees next to nothing, and a small one of its own learns more.
-SMALL = 64
-USUAL = 224
 RARE = 0.3
 WIDTH = 125
 LARGE_SET = 20_000
@@ -269,19 +268,21 @@ def _images(look: Look) -> Iterator[str]:
 
 def _size(look: Look) -> tuple[int, str]:
     side = int(np.median(look.sides().max(axis=1)))
-    if side < SMALL:
-        return max(8, side), f"as the images are; a network for small images is used below {SMALL} pixels"
-    if side >= USUAL:
-        return USUAL, f"the median side is {side}; {USUAL} is what the pretrained weights were trained on"
-    return -(-side // 32) * 32, f"the median side is {side}, rounded up to a multiple of the network's stride, 32"
+    if side < SMALL_BELOW:
+        why = f"as the images are; a network for small images is used below {SMALL_BELOW} pixels"
+    elif side >= USUAL_SIZE:
+        why = f"the median side is {side}; {USUAL_SIZE} is what the pretrained weights were trained on"
+    else:
+        why = f"the median side is {side}, rounded up to a multiple of the network's stride, 32"
+    return suggested_size(side), why
 
 
 def _learning(samples: Samples, split: NDArray[np.str_], look: Look) -> Iterator[str]:
     train = samples.targets[split == "train"]
-    small = _size(look)[0] < SMALL
+    small = _size(look)[0] < SMALL_BELOW
     yield "model:"
     if small:
-        yield _line("architecture", "small", f"the images are under {SMALL} pixels")
+        yield _line("architecture", "small", f"the images are under {SMALL_BELOW} pixels")
         yield _line("pretrained", None, "its few weights are learned from the start")
     else:
         yield _line("architecture", "efficientnet_lite0")

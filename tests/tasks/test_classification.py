@@ -66,6 +66,18 @@ def test_skill_of_the_best_constant_is_zero(task: Classification) -> None:
     assert figures["macro"]["auc"] == 0.5
 
 
+def test_undefined_figures_say_why(task: Classification) -> None:
+    targets = torch.zeros(10, 2)
+    targets[:3, 0] = 1
+    figures = task.figures(outputs_of(task, torch.full((10, 2), -3.0), targets, 1))
+    absent = figures["classes"][task.classes[1]]
+    assert np.isnan(absent["auc"])
+    assert absent["reasons"]["auc"] == "needs a positive and a negative sample"
+    assert absent["reasons"]["precision"] == "no sample is called positive"
+    assert "auc" not in figures["classes"][task.classes[0]]["reasons"]
+    assert figures["macro"]["classes_scored"] == 1
+
+
 def test_monitored_figures_are_higher_when_better(task: Classification) -> None:
     figures = {"loss": {"value": 0.3}, "accuracy": 0.8, "macro": {"auc": 0.9, "ap": 0.5, "f1": 0.4}}
     assert task.monitored("loss", figures) == -0.3

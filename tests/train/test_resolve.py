@@ -30,7 +30,7 @@ def resolved(folder: Path, **sections: object) -> Config:
 
 
 @pytest.mark.parametrize(
-    ("side", "size", "architecture"), [(28, 28, "small"), (130, 128, "efficientnet_lite0"), (600, 224, "efficientnet_lite0")]
+    ("side", "size", "architecture"), [(28, 28, "small"), (130, 160, "efficientnet_lite0"), (600, 224, "efficientnet_lite0")]
 )
 def test_size_and_network_follow_the_images(tmp_path: Path, side: int, size: int, architecture: str) -> None:
     config = resolved(films(tmp_path / "films", (side, side)))

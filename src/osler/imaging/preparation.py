@@ -23,7 +23,11 @@ from osler.config import ClaheConfig, PercentileRange, PreparationConfig
 from osler.errors import DataError
 from osler.imaging.raw import RawImage
 
-__all__ = ["Preparation", "golden_image"]
+__all__ = ["SMALL_BELOW", "USUAL_SIZE", "Preparation", "golden_image", "suggested_size"]
+
+SMALL_BELOW = 64
+"""Images below this many pixels a side are small: they keep their size, and get a network of their own."""
+USUAL_SIZE = 224
 
 SCHEMA = "osler.preparation/1"
 _THIS_THREAD = threading.local()
@@ -134,6 +138,20 @@ class Preparation:
 
 
 # --- the steps --------------------------------------------------------------------------------------------------------------
+
+
+def suggested_size(side: int) -> int:
+    """The side to prepare images at whose own larger side is `side` pixels at the median.
+
+    Their own below 64 pixels; 224, on which the usual weights were trained, for large ones; between, the next multiple of the
+    usual networks' stride, 32.
+
+    >>> suggested_size(28), suggested_size(100), suggested_size(2000)
+    (28, 128, 224)
+    """
+    if side < SMALL_BELOW:
+        return max(8, side)
+    return min(USUAL_SIZE, -(-side // 32) * 32)
 
 
 def _gray(pixels: NDArray[Any]) -> NDArray[Any]:

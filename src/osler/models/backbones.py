@@ -18,12 +18,10 @@ from torch import Tensor, nn
 
 from osler.config import ModelConfig
 from osler.errors import ModelError, lookup
+from osler.imaging.preparation import SMALL_BELOW
 from osler.models.small import SmallNetwork
 
 __all__ = ["BACKBONES", "Backbone", "Recipe", "build_backbone", "describe_models", "resolve_architecture"]
-
-SMALL_BELOW = 64
-"""Side in pixels under which "auto" takes the small network: the others halve the side five times."""
 
 TIMM_PREFIX = "timm:"
 

@@ -58,6 +58,8 @@ class Classification:
         loss, error = _mean_and_error(arrays["values"], arrays["weights"])
         lowest = floor(self.loss_spec, count_labels(targets, self.kind))
         classes = dict(zip(self.classes, class_vitals(targets, logits, self.kind), strict=True))
+        for figures in classes.values():
+            figures["reasons"] = _reasons(figures)
         return {
             "n": len(targets),
             "loss": {"value": loss, "se": error, "n": int((arrays["weights"] > 0).sum())},
@@ -65,10 +67,16 @@ class Classification:
             "skill": skill(loss, lowest),
             "skill_reason": skill_reason(loss, lowest),
             "accuracy": accuracy(targets, logits, self.kind),
-            "macro": {name: _mean_of_known(classes, name) for name in ("auc", "ap", "f1")}
-            | {"classes_scored": sum(math.isfinite(figures["auc"]) for figures in classes.values())},
+            "macro": self._macro(classes),
             "classes": classes,
         }
+
+    @staticmethod
+    def _macro(classes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        means = {name: _mean_of_known(classes, name) for name in ("auc", "ap", "f1")}
+        scored = sum(math.isfinite(figures["auc"]) for figures in classes.values())
+        reasons = {name: "defined for no class" for name, value in means.items() if math.isnan(value)}
+        return {**means, "classes_scored": scored, "reasons": reasons}
 
     def monitored(self, name: str, figures: Mapping[str, Any]) -> float:
         """The figure that decides what is best, turned so that higher is better; NaN where it is undefined."""
@@ -77,6 +85,29 @@ class Classification:
         if name == "accuracy":
             return float(figures["accuracy"])
         return float(figures["macro"][name.removeprefix("macro_")])
+
+
+UNDEFINED = {
+    "auc": "needs a positive and a negative sample",
+    "ap": "needs a positive sample",
+    "precision": "no sample is called positive",
+    "recall": "no positive sample",
+    "specificity": "no negative sample",
+    "f1": "no sample is positive or called positive",
+    "best_f1_threshold": "needs a positive sample",
+    "best_f1": "needs a positive sample",
+    "prevalence": "no known label",
+    "positive_rate": "no known label",
+    "ece": "no known label",
+}
+
+
+def _reasons(figures: Mapping[str, Any]) -> dict[str, str]:
+    """Why each undefined figure of a class is undefined."""
+    missing = [name for name in UNDEFINED if isinstance(figures[name], float) and math.isnan(figures[name])]
+    if figures["not_finite"]:
+        return dict.fromkeys(missing, f"{figures['not_finite']} logits are not finite")
+    return {name: UNDEFINED[name] for name in missing}
 
 
 def _mean_of_known(classes: Mapping[str, Mapping[str, float]], name: str) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 from osler.config import Config, load_config
 from osler.data.load import Data, load_data
 from osler.errors import ConfigError, DataError, RunError
+from osler.imaging.preparation import USUAL_SIZE, suggested_size
 from osler.imaging.read import ImageInfo
 from osler.metrics.weights import resolve_loss, unused_settings
 from osler.models.backbones import resolve_architecture
@@ -19,8 +20,6 @@ from osler.train.machine import pick_device, pick_precision, ranks, usable_cores
 __all__ = ["check_monitor", "load_same_data", "resolve"]
 
 PROBED = 64
-SMALL = 64
-USUAL = 224
 
 
 def resolve(config: Config, data: Data) -> Config:
@@ -111,13 +110,7 @@ def _check_depth(config: Config, infos: list[ImageInfo]) -> None:
 
 
 def _size(infos: list[ImageInfo]) -> int:
-    """The images' own side below 64 pixels; else the usual 224, or the nearest multiple of 32 below for smaller images."""
-    if not infos:
-        return USUAL
-    side = int(np.median([max(info.width, info.height) for info in infos]))
-    if side < SMALL:
-        return max(8, side)
-    return min(USUAL, side // 32 * 32)
+    return suggested_size(int(np.median([max(info.width, info.height) for info in infos]))) if infos else USUAL_SIZE
 
 
 def _loss_in_force(config: Config, data: Data) -> dict[str, Any]:
