@@ -119,6 +119,7 @@ def resolve_loss(config: LossConfig, counts: LabelCounts) -> LossSpec:
     Raises:
         ConfigError: the type does not fit the task, or a list does not have one value a class; all faults at once.
 
+    >>> from osler.config import LossConfig
     >>> counts = LabelCounts("binary", np.array([10.0]), np.array([90.0]))
     >>> resolve_loss(LossConfig(pos_weight="auto"), counts).pos_weight.tolist()
     [9.0]
@@ -145,6 +146,7 @@ def resolve_loss(config: LossConfig, counts: LabelCounts) -> LossSpec:
 def unused_settings(config: LossConfig, spec: LossSpec) -> tuple[str, ...]:
     """Dotted keys that were set though the loss in use does not read them; worth a warning.
 
+    >>> from osler.config import LossConfig
     >>> config = LossConfig(type="focal", pos_weight=4.4)
     >>> unused_settings(config, LossSpec("focal"))
     ('loss.pos_weight',)
