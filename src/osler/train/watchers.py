@@ -60,7 +60,7 @@ def epoch_line(vitals: Figures, planned: int) -> str:
 
     >>> figures = {"loss": {"value": 0.32}, "macro": {"auc": 0.81, "f1": 0.48}}
     >>> epoch_line({"epoch": 5, "train": figures, "val": figures, "learning_rate": {"end": 1e-4}, "monitor": {}}, 50)
-    'Epoch 5/50 · loss 0.320/0.320 · AUC 0.810/0.810 · F1 0.480 · LR 1e-04'
+    'Epoch 5/50 · loss 0.320/0.320 · AUC 0.810/0.810 · F1 0.480 · LR 1e-4'
     """
     train, val = vitals["train"], vitals["val"]
     parts = [
@@ -68,16 +68,17 @@ def epoch_line(vitals: Figures, planned: int) -> str:
         f"loss {train['loss']['value']:.3f}/{val['loss']['value']:.3f}",
         f"AUC {_shown(train['macro']['auc'])}/{_shown(val['macro']['auc'])}",
         f"F1 {_shown(val['macro']['f1'])}",
-        f"LR {vitals['learning_rate']['end']:.3g}".replace("e-0", "e-"),
+        f"LR {_rate(vitals['learning_rate']['end'])}",
     ]
-    parts[-1] = f"LR {vitals['learning_rate']['end']:.0e}" if _is_round(vitals["learning_rate"]["end"]) else parts[-1]
     if vitals["monitor"].get("improved"):
         parts.append("best")
     return " · ".join(parts)
 
 
-def _is_round(rate: float) -> bool:
-    return rate > 0 and math.isclose(float(f"{rate:.0e}"), rate, rel_tol=1e-6)
+def _rate(rate: float) -> str:
+    """A learning rate as people write it: 1e-4, 2.5e-3."""
+    mantissa, exponent = f"{rate:.2e}".split("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
 
 
 def _shown(value: float | None) -> str:
