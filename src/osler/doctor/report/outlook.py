@@ -161,9 +161,7 @@ def options(diagnosis: Diagnosis) -> tuple[Option, ...]:
         "to try the way to production; not for results where nothing was learned",
         (f"osler evaluate {run} --checkpoint best",) if own else (),
     )
-    checkup = Option(
-        "Run the active checks", "what a log cannot tell apart", (f"osler checkup {run}/config.yaml",) if own else ()
-    )
+    checkup = Option("Do the checks above first", "what a log cannot tell apart, a few minutes at the keyboard can", ())
     if diagnosis.verdict == "healthy":
         return (Option("Evaluate", "nothing stands against it", testing.commands), watch)
     if any(finding.severity == "critical" for finding in diagnosis.findings):
