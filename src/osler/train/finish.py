@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from osler.config import Config
 from osler.data.cache import PackedCache
 from osler.data.load import Data
-from osler.metrics.decision import choose_threshold
+from osler.metrics.decision import choose_thresholds
 from osler.runs.card import Card
 from osler.runs.folder import RunFolder
 from osler.runs.predictions import Predictions
@@ -60,8 +60,7 @@ def _card(config: Config, data: Data, task: Classification, cache: PackedCache, 
     rule = config.evaluation.threshold
     thresholds: dict[str, float | None] = {}
     if task.kind != "multiclass":
-        for k, name in enumerate(task.classes):
-            thresholds[name] = choose_threshold(rule, val.targets[:, k], val.probabilities[:, k])
+        thresholds.update(zip(task.classes, choose_thresholds(rule, val.targets, val.probabilities).tolist(), strict=True))
     if isinstance(rule, str):
         said = f"{rule}, chosen on val"
     elif isinstance(rule, (int, float)):

@@ -163,8 +163,8 @@ def _update_ratio(before: list[Tensor], after: Iterable[Tensor]) -> Tensor:
 def _non_finite(what: str, value: float, state: TrainingState, batch: Batch | None) -> str:
     place = f"epoch {state.position.epoch}, batch {state.position.batch + (batch is not None)}"
     return (
-        f"{place}: the {what} is {value}. Training stopped before the optimiser used it; the last checkpoint holds the weights "
-        "from before. Common causes: a learning rate too high (try a third of it), fp16 overflow (try precision bf16 or fp32), "
+        f"{place}: the {what} is {value}. Training stopped before the optimiser used it; what was saved before is kept. "
+        "Common causes: a learning rate too high (try a third of it), fp16 overflow (try precision bf16 or fp32), "
         "or an image with extreme values."
     )
 
