@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,6 +27,9 @@ class PhantomConfig(Section):
     """Share of images with a finding: one for all, or one for each finding."""
     difficulty: Share = 0.4
     """0: findings stand out; 1: at the limit of what the noise hides."""
+    lesion_area: tuple[Share, Share] | None = None
+    """Smallest and largest area of a lesion as a share of the image, log-uniform between, such as [0.0005, 0.1]. Null: as the
+    finding usually is."""
     images_per_patient: Annotated[float, Field(ge=1)] = 1.6
     """Mean number of images of one patient."""
     seed: int = 0
@@ -44,6 +48,13 @@ class PhantomConfig(Section):
             raise ValueError("give at least one finding, each once")
         return value
 
+    @field_validator("lesion_area")
+    @classmethod
+    def _rising_area(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and not 0 < value[0] <= value[1]:
+            raise ValueError(f"[smallest, largest] must be above 0 and rise; got {list(value)}")
+        return value
+
     @model_validator(mode="after")
     def _one_prevalence_each(self) -> PhantomConfig:
         if isinstance(self.prevalence, tuple) and len(self.prevalence) != len(self.findings):
@@ -59,17 +70,66 @@ class SplitConfig(Section):
     seed: int = 42
     by_patient: bool = True
     """Keep all samples of a patient in one split, where patients are known."""
+    val: tuple[str, ...] = ()
+    """Patients that are val (ids of samples, where patients are unknown); the others are divided as `ratio` says."""
+    test: tuple[str, ...] = ()
+    """As `val`, for test. Where both are given, all others are train."""
+
+    @model_validator(mode="after")
+    def _in_one_split(self) -> SplitConfig:
+        if both := sorted({*self.val} & {*self.test}):
+            raise ValueError(f"{', '.join(both)}: given for val and for test; a patient belongs to one split")
+        return self
+
+
+class MasksConfig(Section):
+    """Where masks are and what their pixel values mean; read for `source: masks` and for csv tables with a mask column."""
+
+    path: Path | None = None
+    """Folder of masks; null: found beside the images ("masks", "labels", "annotations" ..., or in the images' own folder)."""
+    suffix: str | None = None
+    """What a mask's name has after its image's, such as "_mask"; null: found."""
+    column: str | None = None
+    """csv: column of mask paths; null: found by name ("mask", "segmentation", "label_path")."""
+    values: dict[str, tuple[Annotated[int, Field(ge=0, le=65535)], ...]] | Auto | None = "auto"
+    """Class name to the pixel values that mean it. "auto": one class, whose value is the only one besides 0; several values need
+    naming. All other values but 0 and `ignore` are an error. Null: any value but 0 and `ignore` is the one class."""
+    ignore: Annotated[int, Field(ge=0, le=65535)] | None = None
+    """Pixel value whose pixels are unknown: out of loss, counts, floors and scores."""
+    per_class: bool = False
+    """A file of its own for each class of `data.classes` (folder or name part of that name); classes may then overlap."""
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """For masks that hold probabilities: from which share of the type's range on a pixel is foreground. Null: such masks are
+    an error."""
+    missing: Literal["error", "empty"] = "error"
+    """What an image without a mask means: an error, or that there is nothing to find in it."""
+
+
+class PatchConfig(Section):
+    """Training on patches cut from the images, instead of on whole images."""
+
+    size: Annotated[int, Field(ge=16, le=1024)] = 256
+    """Side of the square patch in pixels of the prepared image."""
+    per_image: Count = 4
+    """Patches of each image in an epoch."""
+    foreground: Share = 0.33
+    """Share of patches centred on a foreground pixel of the image, where it has any; the others lie anywhere."""
 
 
 class DataConfig(Section):
     """Where samples come from, what their labels are, and how they are drawn."""
 
-    source: Literal["phantom", "folder", "csv", "npz"] = "phantom"
+    source: Literal["phantom", "folder", "csv", "npz", "masks"] = "phantom"
     path: Path | None = None
-    """Folder of class folders, CSV file, or .npz file. Relative paths are relative to the working directory."""
+    """Folder of class folders, CSV file, .npz file, or folder of images with masks. Relative paths are relative to the working
+    directory."""
     classes: tuple[str, ...] | None = None
     """Label names in order. Null: found in the data. For a two-class set the last is the positive one."""
-    task: Literal["auto", "binary", "multiclass", "multilabel"] = "auto"
+    task: Literal["auto", "binary", "multiclass", "multilabel", "segmentation"] = "auto"
+    """"auto": segmentation where there are masks, else by the labels."""
+    masks: MasksConfig = MasksConfig()
+    patches: PatchConfig | None = None
+    """Segmentation: train on patches. Null: on whole images."""
     image_column: str | None = None
     """csv: column of image paths; null: found by name ("path", "file", "image", "filename")."""
     image_root: Path | None = None
@@ -81,7 +141,11 @@ class DataConfig(Section):
     negative_label: str | None = None
     """csv: the word in `label_column` for a sample without any label, such as "No Finding". Null: found by name."""
     patient_column: str | None = None
-    """csv: column of patient ids; null: found by name ("patient", "patient_id", "Patient ID")."""
+    """csv, and masks with a table in their folder: column of patient ids; null: found by name ("patient", "patient_id",
+    "Patient ID")."""
+    patient_pattern: str | None = None
+    """folder, masks: regular expression found in each image's path, whose group is the patient, such as "patient(\\d+)". Null:
+    known ways to name files, else each image is a patient of its own."""
     split_column: str | None = None
     """csv: column that says train, val or test; null: found by the name "split"."""
     unknown: Literal["error", "ignore", "negative", "positive"] = "error"
@@ -93,13 +157,34 @@ class DataConfig(Section):
     """Share of the patients (or samples) to use, stratified."""
     dev_samples: Count | None = None
     """Development mode: at most so many samples over all splits, stratified."""
-    sampler: Literal["none", "balanced"] = "none"
-    """"balanced": samples are drawn with replacement so that every class is seen about equally often."""
+    sampler: Literal["none", "balanced", "inverse", "sqrt", "effective_number"] = "none"
+    """How training samples are drawn, with replacement but for "none". "balanced": every class, and none of them, about equally
+    often; the others weigh a class of n samples by 1 / n, 1 / √n, or (1 − β) / (1 − βⁿ). `osler balance` shows what comes."""
+    sampler_reduce: Literal["mean", "max", "sum"] = "mean"
+    """inverse, sqrt, effective_number: how the class weights of a sample's findings become its own."""
+    sampler_beta: Annotated[float, Field(ge=0, lt=1)] = 0.9999
+    """effective_number: β."""
+    no_finding_weight: NonNegative | None = None
+    """inverse, sqrt, effective_number: weight of a sample without any finding, beside class weights such as 1 / n, which are
+    small: 0.01 may drown all else. Null: that of a class of their count."""
     cache: Path | None = None
     """Folder of prepared images, shared by runs. Null: `$OSLER_CACHE`, else `~/.cache/osler`."""
     workers: Count | Auto = "auto"
     """Processes that prepare images; "auto": the cores this process may use."""
     phantom: PhantomConfig = PhantomConfig()
+
+    @field_validator("patient_pattern")
+    @classmethod
+    def _one_group(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            groups = re.compile(value).groups
+        except re.error as error:
+            raise ValueError(f"{value!r} is no regular expression: {error}") from error
+        if groups != 1:
+            raise ValueError(f"{value!r} has {groups} groups; exactly one, in ( ), must hold the patient; (?: ) groups without")
+        return value
 
     @model_validator(mode="after")
     def _path_is_given(self) -> DataConfig:
@@ -107,6 +192,14 @@ class DataConfig(Section):
             raise ValueError(f"source {self.source!r} needs data.path")
         if self.classes is not None and (not self.classes or len(set(self.classes)) != len(self.classes)):
             raise ValueError("classes must be distinct names, at least one")
+        return self
+
+    @model_validator(mode="after")
+    def _weight_is_read(self) -> DataConfig:
+        if self.no_finding_weight is not None and self.sampler in ("none", "balanced"):
+            raise ValueError(
+                f"no_finding_weight is not read by sampler {self.sampler}; leave it out, or choose inverse, sqrt or effective_number"
+            )
         return self
 
 
@@ -140,9 +233,9 @@ class PreparationConfig(Section):
     """1: gray; 3: colour, or gray repeated. "auto": 3 where images are coloured, else 1; pretrained weights fit both."""
     fit: Literal["stretch", "pad"] = "stretch"
     """"pad" keeps the aspect ratio and fills with black."""
-    range: Literal["dtype"] | tuple[float, float] | PercentileRange | None = None
-    """How pixel values become 0–255. Null: as they are, 8 bit only; "dtype": the type's full range; [low, high];
-    {percentile: [p, q]} of each image."""
+    range: Literal["dtype", "window"] | tuple[float, float] | PercentileRange | None = None
+    """How pixel values become 0–255. Null: as they are, 8 bit only; "dtype": the type's full range; "window": as the DICOM
+    file asks viewers to show it; [low, high]; {percentile: [p, q]} of each image."""
     clahe: ClaheConfig | None = None
 
     @field_validator("range")

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from osler.config.base import Auto, Count, NonNegative, Positive, Section, Share
 from osler.errors import nearest
 
-MONITORS = ("macro_auc", "macro_ap", "macro_f1", "accuracy", "loss")
+MONITORS = ("macro_auc", "macro_ap", "macro_f1", "accuracy", "dice", "iou", "loss")
 
 
 class PhaseConfig(Section):
@@ -60,8 +60,9 @@ class TrainingConfig(Section):
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     threads: Count | Auto = "auto"
-    monitor: str = "macro_auc"
-    """The validation figure that decides what is best: macro_auc, macro_ap, macro_f1, accuracy, loss."""
+    monitor: str = "auto"
+    """The validation figure that decides what is best: macro_auc, macro_ap, macro_f1, accuracy, dice, iou, loss. "auto":
+    macro_auc; dice for masks."""
     early_stopping: Count | None = 10
     """Epochs without a better monitored figure before training stops; warm-up does not count. Null: never."""
     min_delta: NonNegative = 0.0
@@ -82,7 +83,7 @@ class TrainingConfig(Section):
     @field_validator("monitor")
     @classmethod
     def _known_monitor(cls, value: str) -> str:
-        if value in MONITORS:
+        if value == "auto" or value in MONITORS:
             return value
         guess = nearest(value, MONITORS)
         raise ValueError(f"{value!r}{f' (did you mean {guess!r}?)' if guess else ''}; choose one of {', '.join(MONITORS)}")
@@ -97,13 +98,25 @@ class SensitivityTarget(Section):
 class EvaluationConfig(Section):
     """How thresholds are chosen and figures given."""
 
-    threshold: Literal["youden", "f1"] | Share | SensitivityTarget = "youden"
-    """Chosen on val, applied to test: largest sensitivity + specificity; largest F1; a number; or {sensitivity: 0.9}."""
+    threshold: Literal["youden", "f1"] | Share | SensitivityTarget | Auto = "auto"
+    """Chosen on val, applied to test: largest sensitivity + specificity; largest F1 (of pooled pixels: Dice); a number; or
+    {sensitivity: 0.9}. "auto": youden; f1 for masks."""
     level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     """Of the intervals."""
     bootstrap: Annotated[int, Field(ge=100)] = 1000
     subgroups: tuple[str, ...] | Auto = "auto"
     """Metadata columns to report by; "auto": those with 2 to 8 values, ages in bands."""
+
+
+class PredictionConfig(Section):
+    """How a segmenter goes over an image, in evaluation and service alike."""
+
+    tile: Annotated[int, Field(ge=32, le=4096)] | None = None
+    """Side of the square tiles that an image is cut into; null: the whole image at once."""
+    overlap: Annotated[float, Field(ge=0, lt=0.9)] = 0.5
+    """Share of a tile that its neighbour covers too; the two are blended by Gaussian weights."""
+    flips: bool = False
+    """Average over the four mirror images; four times the work."""
 
 
 class DoctorConfig(Section):
