@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import ndimage
 
 from osler.config import PreparationConfig, load_config
 from osler.files import write_json
 from osler.imaging.preparation import Preparation
+from osler.metrics.cases import CaseTable, measure_case
 from osler.metrics.decision import choose_threshold
+from osler.metrics.overlap import level_of, probability_at
 from osler.predict import probabilities_of
 from osler.runs.card import Card
 from osler.runs.folder import RunFolder
+from osler.runs.mask_predictions import LevelMaps, MaskPredictions
 from osler.runs.predictions import Predictions
 from osler.runs.vitals import append_vitals
 
@@ -87,5 +92,115 @@ def make_run(tmp_path: Path) -> MakeRun:
             vitals = {"epoch": epoch, "phase": phase, "learning_rate": rates, "train": split, "val": split}
             append_vitals(run.vitals_file, vitals)
         return run
+
+    return make
+
+
+# --- masks ------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class MaskRun:
+    """A segmenter's run, and the images of its cases by id."""
+
+    folder: RunFolder
+    images: dict[str, tuple[np.ndarray, np.ndarray]]
+
+    def read(self, ids: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
+        return [self.images[name] for name in ids]
+
+
+MakeMaskRun = Callable[..., MaskRun]
+
+
+def draw_case(rng: np.random.Generator, classes: int, skill: float, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Image (1, H, W), truth and logits (K, H, W): spots on clouds, sometimes none, and a spot seen in vain."""
+    cloud = ndimage.gaussian_filter(rng.normal(size=(size, size)), size / 12)
+    image = 90 + 40 * cloud / cloud.std() + rng.normal(size=(size, size)) * 6
+    grid = np.mgrid[:size, :size]
+    truth = np.zeros((classes, size, size), np.uint8)
+    field = np.full((classes, size, size), -1.6)
+    for k in range(classes):
+        spots = 0 if rng.random() < 0.25 else rng.integers(1, 6)
+        for number in range(spots + (rng.random() < 0.4)):
+            centre, radius = rng.uniform(0.1, 0.9, 2) * size, size * np.exp(rng.uniform(-4.3, -2.2))
+            bump = 1 - np.sqrt((((grid - centre[:, None, None]) / radius) ** 2).sum(axis=0))
+            if number < spots:
+                truth[k] |= bump > 0
+                image = np.where(bump > 0, image + 60, image)
+            seen = 1.0 if number < spots and rng.random() < 0.6 + 0.1 * radius else rng.uniform(0.3, 1.0)
+            field[k] = np.maximum(field[k], seen * (2 + rng.normal() * 0.3) * np.clip(bump + 0.8, 0, 1) - 1.6)
+    smooth = ndimage.gaussian_filter(rng.normal(size=field.shape), (0, 2, 2))
+    logits = skill * field + smooth / smooth.std()
+    return np.clip(image, 0, 255).astype(np.uint8)[None], truth, logits
+
+
+def mask_predictions(
+    run: RunFolder, split: str, classes: Sequence[str], *, cases: int, per_patient: int | None, skill: float, size: int, seed: int
+) -> tuple[MaskPredictions, dict[str, tuple[np.ndarray, np.ndarray]]]:
+    """Predictions of a split with their maps, and the images by id."""
+    rng = np.random.default_rng(seed)
+    maps, images, measured = LevelMaps(run.predictions / split), {}, []
+    limits = np.full(len(classes), 129, np.uint8)
+    for row in range(cases):
+        image, truth, logits = draw_case(rng, len(classes), skill, size)
+        levels = level_of(logits)
+        maps.write(row, levels)
+        measured.append(measure_case(levels, truth, limits))
+        images[f"{split}/{row}.png"] = (image, truth)
+    patients = None if per_patient is None else np.array([f"{split}-p{row // per_patient}" for row in range(cases)])
+    table = CaseTable.of(measured, limits).arrays()
+    return MaskPredictions(np.array(list(images)), tuple(classes), table, patients, maps), images
+
+
+@pytest.fixture
+def make_mask_run(tmp_path: Path) -> MakeMaskRun:
+    """Makes a segmenter's run: make_mask_run(["lesion"], test=30, per_patient=3)."""
+
+    def make(
+        classes: Sequence[str] = ("lesion",),
+        *,
+        val: int = 6,
+        test: int | None = 16,
+        per_patient: int | None = 2,
+        skill: float = 5.0,
+        size: int = 64,
+        epochs: int = 0,
+        config: object = None,
+    ) -> MaskRun:
+        base = {"data": {"task": "segmentation", "classes": list(classes)}, "evaluation": {"bootstrap": 100, "threshold": "f1"}}
+        resolved = load_config({**base, **(config or {})})  # type: ignore[dict-item]
+        run = RunFolder.create(resolved, tmp_path / f"masks-{len(classes)}")
+        run.write_config(resolved)
+        images: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        tables = []
+        for seed, (split, count) in enumerate({"val": val, **({} if test is None else {"test": test})}.items()):
+            drawn = {"cases": count, "per_patient": per_patient, "skill": skill, "size": size, "seed": seed}
+            one, shown = mask_predictions(run, split, classes, **drawn)  # type: ignore[arg-type]
+            one.save(run.predictions / f"{split}.npz")
+            images |= shown
+            sexes = np.random.default_rng(5).choice(["F", "M"], count)
+            tables.append(pd.DataFrame({"id": one.ids, "split": split, "metadata.sex": sexes}))
+        pd.concat(tables).to_csv(run.splits_file, index=False)
+        preparation = Preparation(PreparationConfig(size=size, channels=1))
+        card = Card(
+            task="segmentation",
+            classes=tuple(classes),
+            negative="background",
+            architecture="compact",
+            preparation=preparation.describe(),
+            fingerprint=preparation.fingerprint(),
+            thresholds=dict.fromkeys(classes, float(probability_at(129))),
+            threshold_rule="the largest Dice of pooled pixels on val",
+            weights="raw",
+            best_epoch=2,
+            data={"source": "masks", "synthetic": False},
+        )
+        run.write(run.card_file, card.to_json())
+        for epoch in range(1, epochs + 1):
+            split_vitals = {"n": 8, "loss": {"value": 0.5 / epoch}, "macro": {"dice": 0.2 * epoch}}
+            rates = {"start": 1e-3, "end": 1e-3 / epoch}
+            append_vitals(run.vitals_file, {"epoch": epoch, "learning_rate": rates, "train": split_vitals, "val": split_vitals})
+        return MaskRun(run, images)
 
     return make

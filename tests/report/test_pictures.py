@@ -9,8 +9,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from osler.report.history import Series, history_picture
-from osler.report.ink import BLUE, DARK, themed
+from osler.report.history import Flag, Series, _draw_flags, history_picture
+from osler.report.ink import BLUE, CRITICAL, DARK, WARNING, panel, themed
 from osler.report.pictures import (
     Bins,
     Curve,
@@ -128,6 +128,27 @@ def test_history_marks_floor_phases_and_best_epoch() -> None:
     text = svg_of(history_picture(epochs, series, "loss", best=7, phases=[(1, "head"), (4, "all")]))
     for words in ("floor of train: 0.42", "floor of val: 0.38", "best: epoch 7", "head ▸", "all ▸"):
         assert words in text
+
+
+def test_history_flags_what_was_found() -> None:
+    series = [Series("val", np.linspace(0.6, 0.2, 8))]
+    flags = [Flag(3, "1", "critical"), Flag(3, "2", "note"), Flag(8, "12", "warning")]
+    text = svg_of(history_picture(list(range(1, 9)), series, "loss", best=7, flags=flags))
+    plain = svg_of(history_picture(list(range(1, 9)), series, "loss", best=7))
+    assert all(f">{flag.text}<" in text for flag in flags)
+    for colour in (CRITICAL, WARNING):
+        drawn = f"fill: var(--c{list(DARK).index(colour)}, {colour})"
+        assert drawn in text
+        assert drawn not in plain
+
+
+def test_flags_of_neighbouring_epochs_stand_above_one_another() -> None:
+    with panel(4.6, 3.3) as (_, axes):
+        axes.set_xlim(0, 100)
+        _draw_flags(axes, [Flag(10, "1"), Flag(11, "2"), Flag(50, "3"), Flag(50, "4")], 0)
+        offsets = {text.get_text(): text.xyann for text in axes.texts}
+    assert offsets["2"][1] > offsets["1"][1] == offsets["3"][1] == offsets["4"][1]
+    assert offsets["3"][0] < 0 < offsets["4"][0]
 
 
 def test_history_draws_one_epoch_and_gaps() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from osler.evaluate.figures import Evaluation
+from osler.evaluate.outcome import Outcome
 from osler.evaluate.splits import held_out
 from osler.evaluate.tables import prevalence_of
 from osler.evaluate.wording import Entry, figure_text, listing, number
@@ -12,7 +15,7 @@ from osler.report.page import Block, Callout, Headline, Headlines, Span, Tone
 from osler.runs.folder import RunFolder
 from osler.runs.looks import read_looks
 
-__all__ = ["headlines", "warnings_of"]
+__all__ = ["fitted", "headlines", "looks_at", "synthetic", "warnings_of"]
 
 
 def headlines(evaluation: Evaluation) -> Headlines:
@@ -46,18 +49,19 @@ def warnings_of(evaluation: Evaluation, run: RunFolder) -> list[Block]:
     return [
         block
         for block in (
-            _synthetic(evaluation),
-            _fitted(evaluation),
+            synthetic(evaluation),
+            fitted(evaluation),
             _chance(evaluation),
             _not_scored(evaluation),
             _without_threshold(evaluation),
-            _looks(evaluation, run),
+            looks_at(evaluation, run),
         )
         if block is not None
     ]
 
 
-def _synthetic(evaluation: Evaluation) -> Callout | None:
+def synthetic(evaluation: Outcome[Any]) -> Callout | None:
+    """That the images were drawn by a program."""
     if not evaluation.card.data.get("synthetic"):
         return None
     return Callout(
@@ -65,7 +69,8 @@ def _synthetic(evaluation: Evaluation) -> Callout | None:
     )
 
 
-def _fitted(evaluation: Evaluation) -> Callout | None:
+def fitted(evaluation: Outcome[Any]) -> Callout | None:
+    """That nothing was held out."""
     if held_out(evaluation.main):
         return None
     text = (
@@ -105,7 +110,8 @@ def _without_threshold(evaluation: Evaluation) -> Callout | None:
     return Callout(text, "warning", "No threshold")
 
 
-def _looks(evaluation: Evaluation, run: RunFolder) -> Callout | None:
+def looks_at(evaluation: Outcome[Any], run: RunFolder) -> Callout | None:
+    """How often held-out samples have been looked at."""
     split = evaluation.main
     looks = evaluation.looks.get(split)
     if not looks:

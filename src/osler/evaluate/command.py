@@ -4,26 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, cast
 
 from osler.errors import RunError
 from osler.evaluate.figures import Evaluation, evaluate
+from osler.evaluate.images import ReadCases, read_cases
+from osler.evaluate.mask_page import mask_page
+from osler.evaluate.masks import MaskEvaluation, evaluate_masks
 from osler.evaluate.page import evaluation_page
 from osler.evaluate.splits import held_out
 from osler.files import write_text
 from osler.runs.card import Card
 from osler.runs.folder import RunFolder
 from osler.runs.looks import log_look, read_looks
+from osler.runs.mask_predictions import MaskPredictions
 from osler.runs.predictions import Predictions
 
 __all__ = ["PredictAgain", "evaluate_run"]
 
-PredictAgain = Callable[[RunFolder, str, Path | None], Mapping[str, Predictions]]
+AnyPredictions = Predictions | MaskPredictions
+PredictAgain = Callable[[RunFolder, str, Path | None], Mapping[str, Predictions] | Mapping[str, MaskPredictions]]
 """(run, checkpoint, data) to predictions of each split, for what the run does not hold; it may load torch."""
 
 
 def evaluate_run(
-    folder: Path | str, checkpoint: str = "best", data: Path | None = None, predict_again: PredictAgain | None = None
-) -> Evaluation:
+    folder: Path | str,
+    checkpoint: str = "best",
+    data: Path | None = None,
+    predict_again: PredictAgain | None = None,
+    read: ReadCases | None = None,
+) -> Evaluation | MaskEvaluation:
     """Evaluates a run and writes `evaluation.json`, `report.html` and `report.md` into it.
 
     Each look at held-out samples is recorded before any figure of theirs is computed.
@@ -33,6 +43,7 @@ def evaluate_run(
         checkpoint: "best", whose predictions the run holds, or "last".
         data: other data than the run's own, or None.
         predict_again: makes predictions that the run does not hold; None: with torch, from the run's checkpoint.
+        read: images of cases for the overlays of a segmenter; None: from the run's data, where they are at hand.
 
     Raises:
         RunError: no run, one that did not finish, or a folder that cannot be written to.
@@ -41,30 +52,37 @@ def evaluate_run(
     card = Card.from_json(run.read(run.card_file), str(run.card_file))
     config = run.config().evaluation
     kept = checkpoint == "best" and data is None
-    predictions = _kept(run) if kept else dict((predict_again or _with_torch())(run, checkpoint, data))
+    masks = card.task == "segmentation"
+    again = predict_again or _with_torch
+    predictions: Mapping[str, AnyPredictions] = _kept(run, masks) if kept else again(run, checkpoint, data)
     command = f"evaluate --checkpoint {checkpoint}" + (f" --data {data}" if data is not None else "")
     looks = {}
     for split, predicted in predictions.items():
         if held_out(split):
             log_look(run, command=command, split=split, checkpoint=checkpoint, predictions=predicted.digest())
             looks[split] = len(read_looks(run, split))
-    source = None if data is None else str(data)
-    found = evaluate(run.path, card, config, predictions, checkpoint=checkpoint, source=source, looks=looks)
-    page = evaluation_page(found, run)
+    about: dict[str, Any] = {"checkpoint": checkpoint, "source": None if data is None else str(data), "looks": looks}
+    found: Evaluation | MaskEvaluation
+    if masks:
+        found = evaluate_masks(run.path, card, config, cast(Mapping[str, MaskPredictions], predictions), **about)
+        page = mask_page(found, run, read or read_cases(run, data))
+    else:
+        found = evaluate(run.path, card, config, cast(Mapping[str, Predictions], predictions), **about)
+        page = evaluation_page(found, run)
     run.write(run.evaluation_file, found.data())
     write_text(found.page, page.html())
     write_text(run.path / "report.md", page.markdown())
     return found
 
 
-def _with_torch() -> PredictAgain:
+def _with_torch(run: RunFolder, checkpoint: str, data: Path | None) -> Mapping[str, AnyPredictions]:
     # Imported only here: the figures of predictions that the run holds need no torch.
     from osler.train.inference import predict_again
 
-    return predict_again
+    return predict_again(run, checkpoint, data)
 
 
-def _kept(run: RunFolder) -> dict[str, Predictions]:
+def _kept(run: RunFolder, masks: bool) -> dict[str, AnyPredictions]:
     """What training predicted at its end, with the samples' metadata; val first."""
     files = sorted(run.predictions.glob("*.npz"), key=lambda path: (held_out(path.stem), path.stem))
     if not files:
@@ -72,7 +90,8 @@ def _kept(run: RunFolder) -> dict[str, Predictions]:
             f"{run.predictions}: there are no predictions. Training writes them at its end; if the run was stopped, "
             f"`osler resume {run.path}` finishes it."
         )
-    predictions = {path.stem: Predictions.load(path) for path in files}
+    load = MaskPredictions.load if masks else Predictions.load
+    predictions: dict[str, AnyPredictions] = {path.stem: load(path) for path in files}
     if not run.splits_file.is_file():
         return predictions
     import pandas as pd

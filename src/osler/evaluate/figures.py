@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from osler.config import EvaluationConfig
 from osler.errors import RequestError
-from osler.evaluate.splits import main_split
+from osler.evaluate.outcome import SCHEMA, Figures, Outcome
 from osler.evaluate.subgroups import groupings
 from osler.evaluate.summary import terminal_summary
 from osler.files import strict_json
@@ -27,10 +26,9 @@ from osler.runs.predictions import Predictions
 
 __all__ = ["SCHEMA", "Evaluation", "SplitFigures", "evaluate"]
 
-SCHEMA = "osler.evaluation/1"
 MOST_PROBABLE = "the most probable class"
-
-Figures = dict[str, Any]
+USUAL_RULE = "youden"
+"""What "auto" means where a configuration was not resolved by training."""
 
 
 @dataclass(frozen=True)
@@ -49,61 +47,8 @@ class SplitFigures:
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """What was found about a run.
-
-    Attributes:
-        folder: the run.
-        checkpoint: "best" or "last".
-        source: the other data that were evaluated, or None for the run's own.
-        card: of the model.
-        config: how figures are given.
-        thresholds: class to threshold; NaN where val lacks one of its labels; empty where classes exclude each other.
-        rule: how they were chosen, in words.
-        splits: name to figures; "val" is the split that thresholds and epoch were chosen on.
-        looks: how often figures of each held-out split have been computed, this time included.
-    """
-
-    folder: Path
-    checkpoint: str
-    source: str | None
-    card: Card
-    config: EvaluationConfig
-    thresholds: dict[str, float]
-    rule: str
-    splits: dict[str, SplitFigures]
-    looks: dict[str, int]
-
-    @property
-    def main(self) -> str:
-        """The split that the headlines are about: one held out where there is any."""
-        return main_split(self.splits)
-
-    @property
-    def page(self) -> Path:
-        """Where the page is."""
-        return self.folder / "report.html"
-
-    def data(self) -> Figures:
-        """The object of `evaluation.json`, schema `osler.evaluation/1`."""
-        found = {
-            "schema": SCHEMA,
-            "run": str(self.folder),
-            "checkpoint": self.checkpoint,
-            "source": self.source,
-            "task": self.card.task,
-            "negative": self.card.negative,
-            "level": self.config.level,
-            "threshold_rule": self.rule,
-            "intended_use": self.card.intended_use,
-            "looks": self.looks,
-            "splits": {name: split.figures for name, split in self.splits.items()},
-        }
-        return cast(Figures, strict_json(found))
-
-    def json_text(self) -> str:
-        """The same as text."""
-        return json.dumps(self.data(), indent=1, ensure_ascii=False, allow_nan=False)
+class Evaluation(Outcome[SplitFigures]):
+    """What was found about a classifier; no thresholds where classes exclude each other."""
 
     def summary(self) -> str:
         """A few lines for a terminal."""
@@ -147,7 +92,7 @@ def _thresholds(card: Card, config: EvaluationConfig, val: Predictions | None) -
     if val is None:
         known = {name: card.thresholds.get(name) for name in card.classes}
         return {name: math.nan if value is None else value for name, value in known.items()}, card.threshold_rule
-    rule = config.threshold
+    rule = USUAL_RULE if config.threshold == "auto" else config.threshold
     chosen = {name: choose_threshold(rule, val.targets[:, k], val.probabilities[:, k]) for k, name in enumerate(card.classes)}
     return chosen, _rule_in_words(rule)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +12,7 @@ import osler
 from osler.evaluate.callouts import headlines, warnings_of
 from osler.evaluate.curves import pr_curves, reliability_curves, roc_curves, threshold_curves
 from osler.evaluate.figures import Evaluation
+from osler.evaluate.outcome import Outcome
 from osler.evaluate.splits import held_out
 from osler.evaluate.summary import lead
 from osler.evaluate.tables import class_table, confusion_table, rarest_first, splits_table, subgroup_table, threshold_table
@@ -27,7 +30,7 @@ from osler.report.pictures import (
 )
 from osler.runs.folder import RunFolder
 
-__all__ = ["evaluation_page"]
+__all__ = ["evaluation_page", "page_of", "run_blocks"]
 
 
 def evaluation_page(evaluation: Evaluation, run: RunFolder) -> Page:
@@ -40,14 +43,25 @@ def evaluation_page(evaluation: Evaluation, run: RunFolder) -> Page:
         Section("Subgroups", _subgroups(evaluation)),
         Section("Splits", _splits(evaluation)),
         Section("Training", training_blocks(run, evaluation.card)),
-        Section("The run", _facts(evaluation, run)),
+        Section("The run", run_blocks(evaluation, run)),
         Section("Use and limits", _limits(evaluation)),
     ]
+    return page_of(run, sections, lead(evaluation.data()))
+
+
+def page_of(run: RunFolder, sections: Sequence[Section], first: str) -> Page:
+    """The page of a run's evaluation, of those sections that have content.
+
+    Args:
+        run: its name is the title.
+        sections: in reading order.
+        first: sentences.
+    """
     now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     return Page(
         title=f"Evaluation of {run.path.name}",
         sections=[section for section in sections if section.blocks],
-        lead=lead(evaluation.data()),
+        lead=first,
         notice="For research. Not a medical device.",
         footer=f"Written by Osler {osler.__version__} on {now}. The same figures: evaluation.json.",
     )
@@ -195,7 +209,8 @@ def _splits(evaluation: Evaluation) -> list[Block]:
     return [Paragraph(chosen + means), splits_table(evaluation)]
 
 
-def _facts(evaluation: Evaluation, run: RunFolder) -> list[Block]:
+def run_blocks(evaluation: Outcome[Any], run: RunFolder) -> list[Block]:
+    """What the run is, and how to use it."""
     commands = f"osler evaluate {run.path.name}\nosler predict {run.path.name} IMAGE..."
     facts = run_facts(run, evaluation.card)
     return [

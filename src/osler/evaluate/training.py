@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,16 @@ __all__ = ["run_facts", "training_blocks"]
 FACTS = {
     "Architecture": "model.architecture",
     "Parameters": "model.parameters",
+    "Encoder": "model.encoder",
     "Pretrained": "model.pretrained",
     "Loss": "loss.type",
     "Weight of positives": "loss.pos_weight",
     "Class weights": "loss.class_weights",
     "Focal alpha": "loss.alpha",
     "Focal gamma": "loss.gamma",
+    "Parts of the loss": "loss.weights",
+    "Tversky beta": "loss.tversky_beta",
+    "Patches": "data.patches",
     "Sampler": "data.sampler",
     "Optimiser": "training.optimizer",
     "Learning rate": "training.learning_rate",
@@ -39,6 +44,22 @@ FACTS = {
     "Test samples": "samples.test",
     "Data fingerprint": "data.fingerprint",
 }
+
+
+@dataclass(frozen=True)
+class Score:
+    """The score drawn by epoch: its key among a split's means over classes, its name, and what to know of it."""
+
+    key: str
+    name: str
+    caption: str
+
+
+SCORES = {
+    "binary": Score("auc", "AUC", "0.5 is chance."),
+    "segmentation": Score("dice", "Dice", "Dice (which is F1) of pooled pixels at p = 0.5."),
+}
+"""By task; the others have that of "binary"."""
 ENVIRONMENT = {"Device": "device", "Device name": "device_name", "Precision": "precision", "Seed": "seed", "Commit": "git_commit"}
 
 
@@ -53,17 +74,17 @@ def training_blocks(run: RunFolder, card: Card) -> list[Block]:
         "prediction: a loss that does not fall below it has learned nothing from the images. Training figures are taken on "
         "augmented samples as drawn, while the weights move; validation figures at the epoch's end."
     )
-    return [Paragraph(text), Gallery(list(_pictures(epochs, best)))]
+    return [Paragraph(text), Gallery(list(_pictures(epochs, best, SCORES.get(card.task, SCORES["binary"]))))]
 
 
-def _pictures(epochs: Sequence[Vitals], best: int) -> Iterator[Picture]:
+def _pictures(epochs: Sequence[Vitals], best: int, score: Score) -> Iterator[Picture]:
     numbers = [int(epoch["epoch"]) for epoch in epochs]
     marks: dict[str, Any] = {"best": best if best in numbers else None, "phases": _phases(epochs)}
     losses = [
         Series(name, _values(epochs, name, "loss", "value"), _errors(epochs, name), _last(_values(epochs, name, "floor")))
         for name in ("train", "val")
     ]
-    scores = [Series(name, _values(epochs, name, "macro", "auc")) for name in ("train", "val")]
+    scores = [Series(name, _values(epochs, name, "macro", score.key)) for name in ("train", "val")]
     rates = _values(epochs, "learning_rate", "end")
     at = numbers.index(best) if best in numbers else -1
     yield Picture(
@@ -73,10 +94,10 @@ def _pictures(epochs: Sequence[Vitals], best: int) -> Iterator[Picture]:
         title="Loss",
     )
     yield Picture(
-        history_picture(numbers, scores, "AUC (mean over classes)", **marks),
-        "0.5 is chance.",
-        f"AUC at epoch {numbers[at]}: train {scores[0].values[at]:.3g}, val {scores[1].values[at]:.3g}.",
-        title="AUC",
+        history_picture(numbers, scores, f"{score.name} (mean over classes)", **marks),
+        score.caption,
+        f"{score.name} at epoch {numbers[at]}: train {scores[0].values[at]:.3g}, val {scores[1].values[at]:.3g}.",
+        title=score.name,
     )
     if np.isfinite(rates).any() and np.nanmin(rates) > 0:
         yield Picture(

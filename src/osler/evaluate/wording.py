@@ -45,11 +45,13 @@ def figure_text(entry: Entry | None, digits: int = 3) -> str:
 
     >>> figure_text({"value": 0.8123, "low": 0.7, "high": 0.9})
     '0.812 [0.700, 0.900]'
-    >>> figure_text({"value": None})
-    '–'
+    >>> figure_text({"value": None}), figure_text({"value": 0.5, "low": None, "high": None})
+    ('–', '0.500')
     """
     if entry is None or entry.get("value") is None:
         return "–"
+    if entry["low"] is None:
+        return f"{entry['value']:.{digits}f}"
     return f"{entry['value']:.{digits}f} [{entry['low']:.{digits}f}, {entry['high']:.{digits}f}]"
 
 
@@ -67,8 +69,8 @@ def figure_cell(
     """
     if entry is None or entry["value"] is None:
         return Cell("–", entry or {"value": None}, hint=(entry or {}).get("reason", ""))
-    span = Span(entry["value"], entry["low"], entry["high"], floor) if bar else None
-    hint = f"n = {entry['n']:,}; {entry['method']}"
+    span = Span(entry["value"], entry["low"], entry["high"], floor) if bar and entry["low"] is not None else None
+    hint = f"n = {entry['n']:,}; {entry['method'] if entry['low'] is not None else entry.get('reason', 'no interval')}"
     text = figure_text(entry, digits)
     figure, _, interval = text.partition(" ")
     return Cell(figure, entry, span, interval, hint) if stacked else Cell(text, entry, span, hint=hint)

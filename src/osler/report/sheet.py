@@ -19,7 +19,12 @@ LINE = 15
 
 
 def contact_sheet(
-    images: Sequence[NDArray[np.uint8]], captions: Sequence[str | Sequence[str]], *, columns: int = 6, side: int = 160
+    images: Sequence[NDArray[np.uint8]],
+    captions: Sequence[str | Sequence[str]],
+    *,
+    columns: int = 6,
+    side: int = 160,
+    legend: Sequence[tuple[tuple[int, int, int], str]] = (),
 ) -> str:
     """Images side by side, each fitted into a square of `side` pixels without stretching, with its caption below.
 
@@ -28,6 +33,7 @@ def contact_sheet(
         captions: one text, or a few lines, for each.
         columns: images in a row.
         side: pixels of an image's longer side.
+        legend: RGB colours and what they mean, above the images.
 
     Returns:
         A data URI of an SVG that holds PNG images, and text that follows the reader's theme.
@@ -37,12 +43,13 @@ def contact_sheet(
     step = side + GAP + 4 + LINE * max((len(text) for text in lines), default=0)
     columns = max(1, min(columns, len(images)))
     width = columns * (side + GAP) - GAP
-    height = max(1, math.ceil(len(images) / columns) * step - GAP)
-    parts = []
+    top = 2 * LINE if legend else 0
+    height = max(1, top + math.ceil(len(images) / columns) * step - GAP)
+    parts = _legend_tags(legend)
     for number, (image, text) in enumerate(zip(images, lines, strict=True)):
-        x, y = (number % columns) * (side + GAP), (number // columns) * step
+        x, y = (number % columns) * (side + GAP), top + (number // columns) * step
         parts.append(_image_tag(_fitted(image, side), x, y, side))
-        parts += [_text_tag(line, x, y + side + LINE * (row + 1), first=row == 0) for row, line in enumerate(text)]
+        parts += [_text_tag(line, x, y + side + LINE * (row + 1), side, first=row == 0) for row, line in enumerate(text)]
     head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
     return data_uri(themed(f"{head}{''.join(parts)}</svg>").encode(), "image/svg+xml")
 
@@ -71,7 +78,18 @@ def _image_tag(pixels: NDArray[np.uint8], x: int, y: int, side: int) -> str:
     return f'<image href="{uri}" x="{x}" y="{y}" width="{side}" height="{side}" preserveAspectRatio="xMidYMid"{crisp}/>'
 
 
-def _text_tag(text: str, x: int, y: int, *, first: bool) -> str:
-    shown = text if len(text) <= 26 else f"{text[:25]}…"
+def _legend_tags(legend: Sequence[tuple[tuple[int, int, int], str]]) -> list[str]:
+    """Squares of colour with their words, in a row. As rgb(): these colours are in the pixels too, and follow no theme."""
+    tags, x = [], 0
+    for (red, green, blue), text in legend:
+        tags.append(f'<rect x="{x}" y="1" width="12" height="12" rx="2" fill="rgb({red},{green},{blue})" stroke="{SOFT}"/>')
+        tags.append(f'<text x="{x + 18}" y="11" style="font: 400 12px {FONTS}; fill: {INK}">{escape(text)}</text>')
+        x += 36 + round(6.6 * len(text))
+    return tags
+
+
+def _text_tag(text: str, x: int, y: int, side: int, *, first: bool) -> str:
+    most = max(26, round(26 * side / 160))
+    shown = text if len(text) <= most else f"{text[: most - 1]}…"
     font = f"font: {600 if first else 400} 11px {FONTS}"
     return f'<text x="{x}" y="{y}" style="{font}; fill: {INK if first else SOFT}">{escape(shown)}</text>'

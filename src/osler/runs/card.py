@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
 
 from osler.errors import RunError
@@ -18,18 +18,21 @@ class Card:
     """What travels with a model's weights.
 
     Attributes:
-        task: binary, multiclass or multilabel.
+        task: binary, multiclass, multilabel or segmentation.
         classes: K names, in the order of the outputs; a binary task has one, the positive class.
         negative: name of a binary task's negative class.
         architecture: as in `model.architecture`.
         preparation: as `Preparation.describe()` gives it; `Preparation.from_description` makes it again.
         fingerprint: of the preparation; a service whose own differs must refuse.
-        thresholds: class to probability; a sample is called positive at or above it. Empty for multiclass, where the most
-            probable class is taken; None for a class that val had no positive or no negative sample of.
+        thresholds: class to probability; a sample (of masks: a pixel) is called positive at or above it. Empty for
+            multiclass, where the most probable class is taken; None for a class that val had no positive or no negative
+            sample of.
         threshold_rule: how the thresholds were chosen, and on which split.
         weights: which weights: "ema" or "raw".
         best_epoch: epoch of the weights, counted from 1.
         data: what it was trained on: source, samples, synthetic or not.
+        exclusive: of masks: a pixel is of one class at most, and probabilities are a softmax beside a background of logit 0.
+        prediction: of masks: `tile`, `overlap` and `flips` of the section `prediction`; empty for labels.
         intended_use: what it may be used for.
     """
 
@@ -44,6 +47,8 @@ class Card:
     weights: str
     best_epoch: int
     data: dict[str, Any]
+    exclusive: bool = False
+    prediction: dict[str, Any] = field(default_factory=dict)
     intended_use: str = INTENDED_USE
     schema: str = CARD_SCHEMA
 
@@ -61,9 +66,10 @@ class Card:
         if not isinstance(value, dict) or value.get("schema") != CARD_SCHEMA:
             seen = value.get("schema") if isinstance(value, dict) else type(value).__name__
             raise RunError(f"{where}: not a card of schema {CARD_SCHEMA} (found {seen!r})")
-        names = {field.name for field in fields(cls)}
-        missing = names - value.keys()
+        names = {each.name for each in fields(cls)}
+        required = {each.name for each in fields(cls) if each.default is MISSING and each.default_factory is MISSING}
+        missing = required - value.keys()
         if missing:
             raise RunError(f"{where}: the card lacks {', '.join(sorted(missing))}")
-        known = {name: value[name] for name in names}
+        known = {name: value[name] for name in names & value.keys()}
         return cls(**{**known, "classes": tuple(value["classes"])})

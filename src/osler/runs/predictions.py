@@ -6,6 +6,7 @@ import hashlib
 import re
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from osler.files import write_atomic
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Predictions"]
+__all__ = ["Predictions", "metadata_of", "read_arrays"]
 
 METADATA = "metadata."
 ARRAYS = ("ids", "targets", "logits", "probabilities", "patients")
@@ -82,7 +83,7 @@ class Predictions:
         Raises:
             RunError: the file is not there, damaged, or its arrays do not fit together.
         """
-        arrays = _read_arrays(path)
+        arrays = read_arrays(path, ARRAYS)
         missing = [name for name in ARRAYS if name not in arrays]
         if missing:
             raise RunError(f"{path}: lacks {', '.join(missing)}; a predictions file holds {', '.join(ARRAYS)}")
@@ -100,12 +101,7 @@ class Predictions:
         Raises:
             RunError: the table lacks some of the ids.
         """
-        known = table.set_index(table["id"].astype(str)).filter(regex=rf"^{re.escape(METADATA)}")
-        lacking = [str(name) for name in self.ids if name not in known.index]
-        if lacking:
-            raise RunError(f"splits.csv lacks {len(lacking)} of {len(self)} predicted samples, such as {', '.join(lacking[:3])}")
-        rows = known.loc[list(self.ids)].reset_index(drop=True)
-        return replace(self, metadata=rows.rename(columns=lambda name: name.removeprefix(METADATA)))
+        return replace(self, metadata=metadata_of(self.ids, table))
 
     def digest(self) -> str:
         """A short hash of ids, targets and probabilities: equal for equal predictions.
@@ -120,15 +116,34 @@ class Predictions:
         return content.hexdigest()[:16]
 
 
-def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+def metadata_of(ids: NDArray[np.str_], table: pd.DataFrame) -> pd.DataFrame:
+    """What `splits.csv` knows of these samples: its columns `metadata.NAME`, under NAME.
+
+    Raises:
+        RunError: the table lacks some of the ids.
+    """
+    known = table.set_index(table["id"].astype(str)).filter(regex=rf"^{re.escape(METADATA)}")
+    lacking = [str(name) for name in ids if name not in known.index]
+    if lacking:
+        raise RunError(f"splits.csv lacks {len(lacking)} of {len(ids)} predicted samples, such as {', '.join(lacking[:3])}")
+    rows = known.loc[list(ids)].reset_index(drop=True)
+    return rows.rename(columns=lambda name: name.removeprefix(METADATA))
+
+
+def read_arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Those of the named arrays that a predictions file holds.
+
+    Raises:
+        RunError: the file is not there, holds something else, or is damaged.
+    """
     try:
         # Opened here, since numpy leaves a damaged archive open.
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
             if not isinstance(loaded, np.lib.npyio.NpzFile):
-                raise RunError(f"{path}: holds a single array; a predictions file holds {', '.join(ARRAYS)}")
+                raise RunError(f"{path}: holds a single array; a predictions file holds {', '.join(names)}")
             with loaded:
-                return {name: loaded[name] for name in ARRAYS if name in loaded}
+                return {name: loaded[name] for name in names if name in loaded}
     except FileNotFoundError:
         raise RunError(
             f"{path}: is not there. Training writes it at its end; if the run was stopped, `osler resume` finishes it."
