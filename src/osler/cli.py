@@ -6,11 +6,15 @@ finding or a non-finite loss stopped it, 2 the user's mistake, 130 and 143 stopp
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from types import NoneType
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
+from typer.models import ArgumentInfo
 
 from osler import __version__
 from osler.errors import OslerError
@@ -139,6 +143,7 @@ def diagnose(
     fail_on: Annotated[str | None, typer.Option(metavar="SEVERITY", help="Exit 1 at note, warning or critical.")] = None,
 ) -> None:
     """What is wrong with a run, the evidence, and what to do."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # starting its threads costs more than they save here
     from osler.doctor.command import diagnose_sources
 
     found = diagnose_sources(list(sources), fact or (), facts)
@@ -174,10 +179,52 @@ def demo(
     print(run_demo(out))
 
 
+# Commands that answer at once: typer imports pydantic to read a command line, which takes as long as a diagnosis.
+AT_ONCE: dict[str, Callable[..., None]] = {"diagnose": diagnose, "faults": faults}
+
+
+def _plain_call(command: Callable[..., None], words: Sequence[str]) -> dict[str, Any] | None:
+    """The arguments of a command from plain words; None where there is anything that typer has to read or to explain."""
+    kinds = {name: get_args(hint) for name, hint in get_type_hints(command, include_extras=True).items() if name != "return"}
+    options = {f"--{name.replace('_', '-')}": name for name, (_, about) in kinds.items() if not isinstance(about, ArgumentInfo)}
+    places = [name for name in kinds if name not in options.values()]
+    values: dict[str, Any] = {}
+    waiting = list(words)
+    while waiting:
+        word = waiting.pop(0)
+        name = options.get(word) if word.startswith("-") else next(iter(places), None)
+        if name is None:
+            return None
+        kind = _without_none(kinds[name][0])
+        if kind is bool:
+            values[name] = True
+            continue
+        if name not in places:
+            if not waiting or waiting[0].startswith("-"):
+                return None
+            word = waiting.pop(0)
+        if get_origin(kind) is list:
+            values.setdefault(name, []).append(get_args(kind)[0](word))
+        else:
+            values[name] = kind(word)
+    return values if set(places) <= set(values) else None
+
+
+def _without_none(kind: Any) -> Any:
+    """The type X of `X | None`."""
+    parts = [part for part in get_args(kind) if part is not NoneType] if NoneType in get_args(kind) else [kind]
+    return parts[0]
+
+
 def main(arguments: list[str] | None = None) -> Any:
     """Runs a command; every error that a user can cause is one message and exit code 2."""
     given = sys.argv[1:] if arguments is None else arguments
     try:
+        command = AT_ONCE.get(given[0]) if given else None
+        values = None if command is None else _plain_call(command, given[1:])
+        if command is not None and values is not None:
+            command(**values)
+            raise SystemExit(0)
         app(given, standalone_mode=True)
     except OslerError as error:
         if "--debug" in given:

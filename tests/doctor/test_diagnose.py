@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -68,6 +70,7 @@ def first(columns: Columns, facts: Columns | None = None) -> str:
 E = 12
 FLAT = [0.69 + 0.001 * (-1) ** k for k in range(E)]
 FALLING = [0.69 * 0.85**k for k in range(E)]
+FALLING_LITTLE = [0.93 - 0.001 * k for k in range(E)]
 RISING = [0.6 + 0.3 * (1 - 0.7**k) for k in range(E)]
 COIN = [0.5 + 0.01 * (-1) ** k for k in range(E)]
 ASKED = {
@@ -219,6 +222,27 @@ def test_a_sampler_that_osler_accounts_for_is_no_double_correction() -> None:
     assert "double_correction" in {finding.id for finding in diagnose(chart({"val.auc": RISING}, doubled)).findings}
 
 
+def test_a_logged_floor_counts_for_any_loss() -> None:
+    """An overlap loss has no floor of its own making here: without one the doctor abstains, with one it says what is learned."""
+    facts = {"task": "segmentation", "loss.type": "bce + dice"}
+    flat = {"train.loss": [0.91 + 0.002 * (-1) ** k for k in range(E)], "val.loss": [0.93 + 0.002 * (-1) ** k for k in range(E)]}
+    assert "not_learning" in {each.id for each in diagnose(chart(flat, facts)).not_assessed}
+    floors = {"train.floor": [0.9] * E, "val.floor": [0.92] * E}
+    run = diagnose(chart({**flat, **floors}, facts))
+    assert run.findings[0].id == "not_learning"
+    assert run.findings[0].signs.evidence[0].quantity == "val.skill"
+    low = {"train.loss": [0.4] * E, "val.loss": [0.5 + 0.002 * (-1) ** k for k in range(E)]}
+    assert not diagnose(chart({**low, **floors}, facts)).flagged
+
+
+def test_a_guess_accounts_for_nothing_graver_than_itself() -> None:
+    flat = {"val.loss": [0.93 + 0.002 * (-1) ** k for k in range(E)], "val.dice": [0.03 + 0.002 * (-1) ** k for k in range(E)]}
+    columns = {**flat, "train.loss": FALLING_LITTLE, "train.floor": [0.9] * E, "val.floor": [0.92] * E}
+    run = diagnose(chart(columns, {"task": "segmentation", "training.learning_rate": 1e-4}))
+    assert run.findings[0].id == "not_learning"
+    assert "learning_rate_too_low" in {finding.id for finding in run.findings}  # a careful rate is no proof
+
+
 def test_few_epochs_are_undecided() -> None:
     run = diagnose(chart({"train.loss": [0.7, 0.6]}))
     assert (run.verdict, run.findings) == ("undecided", ())
@@ -317,6 +341,11 @@ def test_pages_hold_curves_floors_and_findings(tmp_path: Path) -> None:
     assert html.count("data:image/svg+xml") >= 2
     assert "<script" not in html
     assert "http://" not in html.replace("http://www.w3.org", "")
+    pictures = [base64.b64decode(each).decode() for each in re.findall(r"data:image/svg\+xml;base64,([\w+/=]+)", html)]
+    assert any("floor of val: 0.693" in picture for picture in pictures)
+    flagged = [number for number, finding in enumerate(run.findings, 1) if finding.signs.epochs]
+    assert flagged
+    assert all(f">{number}</text>" in picture for number in flagged for picture in pictures)
     for words in ("Immediate actions", "Epoch by epoch", "attainable", "Validation is another world", "Next steps", "Verdict"):
         assert words in html
         assert words in markdown

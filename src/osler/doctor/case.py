@@ -34,6 +34,8 @@ LOSS_WORDS = {
     "crossentropy": "cross_entropy", "categorical": "cross_entropy", "focal": "focal", "dice": "dice", "tversky": "tversky",
     "jaccard": "iou", "iou": "iou", "lovasz": "iou", "nll": "cross_entropy",
 }  # fmt: skip
+# Osler's own sums of losses, and what they are made of.
+SUMS = {"combined": ("bce", "dice", "focal"), "enhanced": ("bce", "focal", "dice", "tversky")}
 OVERLAP_TERMS = frozenset({"dice", "tversky", "iou"})
 # Words for a sampler that takes samples as they come.
 UNBALANCED = ("none", "random", "shuffle", "sequential", "uniform", "default", "false", "no", "off")
@@ -81,6 +83,8 @@ class Case:
     @cached_property
     def loss_terms(self) -> tuple[str, ...]:
         """Terms of the stated loss, such as ("bce", "dice"); empty where it is not stated."""
+        if self.facts.get("loss.type") in SUMS:
+            return SUMS[self.facts["loss.type"]]
         words = re.findall(
             r"[a-z]+",
             str(self.facts.get("loss.type") or "").lower().replace("cross_entropy", "crossentropy").replace("loss", " "),

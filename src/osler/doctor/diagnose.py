@@ -18,6 +18,8 @@ __all__ = ["diagnose"]
 
 LEVELS: tuple[Level, ...] = ("cause", "syndrome", "symptom")
 FEWEST_EPOCHS = 3
+# A guess below this accounts for nothing that is graver than itself.
+SURE_ENOUGH = 0.6
 # What a rule may stumble over in figures that no training makes; a rule that does is reported as not assessed.
 STUMBLES = (ArithmeticError, ValueError, IndexError, KeyError, TypeError)
 
@@ -113,6 +115,10 @@ def _order(id: str, seen: dict[str, Signs]) -> tuple[int, int, float, str]:
     return -SEVERITIES.index(signs.severity), LEVELS.index(FAULTS[id].level), -signs.confidence, id
 
 
+def _gravity(signs: Signs) -> int:
+    return SEVERITIES.index(signs.severity)
+
+
 def _parent(id: str, seen: dict[str, Signs]) -> str | None:
     """The finding that best accounts for another: of a level no lower, and not itself accounted for by it."""
     own = LEVELS.index(FAULTS[id].level)
@@ -123,6 +129,7 @@ def _parent(id: str, seen: dict[str, Signs]) -> str | None:
         and id in FAULTS[other].explains
         and LEVELS.index(FAULTS[other].level) <= own
         and other not in FAULTS[id].explains
+        and (_gravity(seen[other]) >= _gravity(seen[id]) or seen[other].confidence >= SURE_ENOUGH)
     ]
     return min(candidates, key=lambda other: (LEVELS.index(FAULTS[other].level), *_order(other, seen)), default=None)
 

@@ -223,7 +223,8 @@ def smallest_set(scores: ArrayLike, decimals: int | None = None) -> Grid:
     'the scores lie on no grid of up to 2000 samples'
     """
     values = np.asarray(scores, dtype=np.float64).ravel()
-    values = np.unique(values[np.isfinite(values) & (values > 0.0) & (values < 1.0)])
+    values = np.sort(values[np.isfinite(values) & (values > 0.0) & (values < 1.0)])
+    values = values[np.diff(values, prepend=-1.0) > 0.0]  # np.unique imports numpy.ma
     if len(values) < 2:
         return Grid(0, 0, math.nan, len(values), "fewer than two different scores between 0 and 1")
     # Scores are often kept as float32, whose own rounding comes on top.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BLUE",
+    "CRITICAL",
     "FONTS",
     "GREEN",
     "INK",
@@ -29,9 +30,12 @@ __all__ = [
     "PURPLE",
     "SKY",
     "SOFT",
+    "WARNING",
     "data_uri",
     "grid",
     "panel",
+    "panels",
+    "png_bytes",
     "svg_uri",
     "themed",
 ]
@@ -46,6 +50,9 @@ SKY = "#9cc7e2"
 ORANGE = "#d55e00"
 GREEN = "#009e73"
 PURPLE = "#cc79a7"
+# The page's own colours of a warning and of what is critical.
+WARNING = "#a35a00"
+CRITICAL = "#b3261e"
 
 MARGIN = 0.53
 """Inches left of and below a grid of panels, for the axes' numbers and labels."""
@@ -61,6 +68,8 @@ DARK = {
     ORANGE: "#ff8a3d",
     GREEN: "#3cc79a",
     PURPLE: "#e3a2c4",
+    WARNING: "#e8a33d",
+    CRITICAL: "#ff7b72",
 }
 
 FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
@@ -112,6 +121,17 @@ def panel(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
 
 
 @contextmanager
+def panels(rows: int, columns: int, width: float, height: float) -> Iterator[tuple[Figure, list[Axes]]]:
+    """A figure of rows × columns axes, row by row, in the common style, with room made for their texts; inches of the whole."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figure, list(figure.subplots(rows, columns, squeeze=False).ravel())
+
+
+@contextmanager
 def grid(count: int, columns: int, side: float, gap: tuple[float, float]) -> Iterator[tuple[Figure, list[Axes]]]:
     """A figure of `count` squares in rows of `columns`, placed without measuring texts, which takes half the time.
 
@@ -147,6 +167,18 @@ def svg_uri(figure: Figure) -> str:
     with matplotlib.rc_context(STYLE):
         figure.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     return data_uri(themed(file.getvalue()).encode(), "image/svg+xml")
+
+
+def png_bytes(figure: Figure, dots: int = 150) -> bytes:
+    """The figure as a PNG file on white, `dots` pixels an inch. Equal figures give equal bytes."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    file = io.BytesIO()
+    FigureCanvasAgg(figure)
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(file, format="png", dpi=dots, facecolor=PAPER, metadata={"Software": None})
+    return file.getvalue()
 
 
 def themed(svg: str) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from osler.doctor.faults.classes import CLASSES
 from osler.doctor.faults.fault import Fault
+from osler.doctor.faults.fitting import FITTING
 from osler.doctor.faults.generalisation import GENERALISATION
+from osler.doctor.faults.gradients import GRADIENTS
 from osler.doctor.faults.imbalance import IMBALANCE
 from osler.doctor.faults.learning import LEARNING
 from osler.doctor.faults.masks import MASKS
@@ -24,6 +27,7 @@ __all__ = ["FAULTS"]
 FAULTS: dict[str, Fault] = {
     **LEARNING,
     **PREDICTIONS,
+    **CLASSES,
     **MEASURES,
     **WEIGHTS,
     **IMBALANCE,
@@ -31,6 +35,8 @@ FAULTS: dict[str, Fault] = {
     **SCHEDULE,
     **STABILITY,
     **NUMERICS,
+    **GRADIENTS,
+    **FITTING,
     **GENERALISATION,
     **VALIDATION,
     **SAMPLES,

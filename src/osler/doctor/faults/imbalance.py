@@ -1,4 +1,4 @@
-"""Imbalance corrected in the wrong place or twice: sampler and weights together, focal alpha, the output bias."""
+"""Imbalance corrected in the wrong place or twice: sampler and weights together, focal alpha and gamma, the output bias."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from osler.doctor.prescribe import set_fact, two_digits
 __all__ = ["IMBALANCE"]
 
 TOO_LARGE = 3.0
+# Between 0.5 and 5 the source finds little difference at first, and a loss from 2 on; a note above 3, a warning above 5.
+HIGH_GAMMA, HIGHEST_GAMMA = 3.0, 5.0
 
 
 def double_correction(case: Case) -> Signs | Lacking | None:
@@ -112,6 +114,81 @@ def focal_alpha_low(case: Case) -> Signs | Lacking | None:
     return Signs(text + ".", tuple(evidence), "warning", 0.85 if math.isfinite(share) else 0.7, changes)
 
 
+def focal_alpha_high(case: Case) -> Signs | Lacking | None:
+    """Focal loss whose positives outweigh the negatives by more than their rarity."""
+    if "focal" not in case.loss_terms:
+        return None if case.loss_terms else Lacking("loss.type, and for focal loss.alpha")
+    alpha, labels = numbers_of(case.facts.get("loss.alpha"), case.classes), case.labels("train") or case.labels("val")
+    if alpha is None or labels is None or len(alpha) not in (1, len(labels.share)):
+        return (
+            None
+            if alpha is None and case.facts.get("loss.alpha") is None
+            else Lacking("loss.alpha and prevalence.train as numbers")
+        )
+    share = np.clip(labels.share, 1e-6, 1 - 1e-6)
+    odds = alpha / np.maximum(1 - alpha, 1e-9) * share / (1 - share)
+    k = int(np.argmax(odds))
+    if odds[k] <= TOO_LARGE or case.balanced_sampler:
+        return None
+    a = float(alpha[k if len(alpha) > 1 else 0])
+    to = two_digits(min(0.95, max(0.5, 1 - float(share[k]))))
+    text = (
+        f"loss.alpha {figure(a)} at a prevalence of {float(share[k]):.2%} hands the positives {figure(float(odds[k]))} "
+        "times the weight "
+        "of the negatives: probabilities are pushed up, and precision pays."
+    )
+    evidence = (Evidence("loss.alpha", a, None, expected=to, basis="1 − prevalence, within 0.5 and 0.95"),)
+    changes = set_fact(case, "loss.alpha", to, "between 0.5 and 1 − prevalence: at 1 − prevalence both sides weigh alike")
+    return Signs(text, evidence, "warning", 0.75, changes)
+
+
+def focal_gamma_high(case: Case) -> Signs | Lacking | None:
+    """A focal exponent that mutes whatever is not badly wrong."""
+    if "focal" not in case.loss_terms:
+        return None if case.loss_terms else Lacking("loss.type, and for focal loss.gamma")
+    gamma = case.facts.number("loss.gamma")
+    if not math.isfinite(gamma):
+        return Lacking("loss.gamma as a number")
+    if gamma <= HIGH_GAMMA:
+        return None
+    poor = not case.learned
+    text = (
+        f"loss.gamma {figure(gamma)} leaves a sample at p = 0.5 with {figure(0.5**gamma)} of its weight, and one that is "
+        "nearly right "
+        f"(p = 0.9) with {figure(0.1**gamma)}: only samples that are badly wrong, often mislabelled ones, still teach."
+    )
+    evidence = (
+        Evidence("loss.gamma", gamma, None, expected=2.0, basis="best in the source; up to 3 makes little difference"),
+        Evidence("weight at p = 0.5", 0.5**gamma, None, expected=0.25, basis="(1 − p)^gamma, against gamma 2"),
+    )
+    changes = set_fact(case, "loss.gamma", 2.0, "mutes easy negatives a hundredfold and leaves p = 0.5 a quarter of its weight")
+    return Signs(text, evidence, "warning" if poor or gamma > HIGHEST_GAMMA else "note", 0.75 if poor else 0.65, changes)
+
+
+def output_bias_wrong(case: Case) -> Signs | Lacking | None:
+    """An output that starts at another constant than the best one under the loss in force, such as the bare prevalence."""
+    stated, labels, least = case.facts.get("model.output_bias"), case.labels("train"), case.floor("train")
+    if stated is None or (isinstance(stated, str) and stated.lower() != "prior"):
+        return Lacking("model.output_bias as a number, or prior") if stated is None else None
+    if labels is None or not math.isfinite(labels.single) or not math.isfinite(least) or case.loss_terms != ("bce",):
+        return Lacking("loss.type: bce with its weight, and prevalence.train: what the best constant is")
+    share, spec = min(max(labels.single, 1e-6), 1 - 1e-6), case.loss_spec
+    weight = float(spec.pos_weight[0]) if spec is not None and spec.pos_weight is not None else 1.0
+    bias = math.log(share / (1 - share)) if stated == "prior" else float(stated)
+    start = share * weight * math.log1p(math.exp(-bias)) + (1 - share) * math.log1p(math.exp(min(bias, 500.0)))
+    if start < 1.5 * least:
+        return None
+    best = math.log(weight * share / (1 - share))
+    text = (
+        f"The output starts at a bias of {figure(bias)}, where the loss is {figure(start)}; the best constant under a "
+        "positive weight of "
+        f"{figure(weight)} has {figure(least)}, at {figure(best)}."
+    )
+    evidence = (Evidence("first loss", start, None, expected=least, basis="floor"),)
+    changes = set_fact(case, "model.output_bias", "floor", "start at the best constant under the loss in force")
+    return Signs(text, evidence, "warning" if start > 4 * least else "note", 0.85, changes)
+
+
 def output_bias_zero(case: Case) -> Signs | Lacking | None:
     """An output that starts at 0.5 where the best constant is far from it."""
     stated = case.facts.get("model.output_bias")
@@ -189,6 +266,69 @@ IMBALANCE: dict[str, Fault] = {
             "positive",
         ),
         source="Lin et al. 2017 (alpha 0.25 goes with gamma 2 and thousands of easy negatives a box); runs.md E",
+    ),
+    "focal_alpha_high": Fault(
+        id="focal_alpha_high",
+        scope="classification",
+        name="Focal alpha weighs positives up too far",
+        family="imbalance",
+        level="cause",
+        means="alpha gives the positives more than three times the weight of all negatives together.",
+        needs="loss.type: focal, loss.alpha, the prevalence",
+        signature=focal_alpha_high,
+        severity="warning",
+        dose="alpha between 0.5 and 1 − prevalence",
+        explains=("threshold_mismatch", "single_class_prediction"),
+        lookalikes=(
+            Lookalike("pos_weight_too_large", "the same with BCE"),
+            Lookalike("double_correction", "data.sampler"),
+        ),
+        harmful=("a higher threshold alone: the gradient still belongs to a few samples",),
+        source="effective odds alpha/(1 − alpha) · π/(1 − π); Lin et al. 2017",
+    ),
+    "focal_gamma_high": Fault(
+        id="focal_gamma_high",
+        name="Focal gamma too high",
+        family="imbalance",
+        level="cause",
+        means="(1 − p)^gamma mutes all samples but those that are badly wrong; mislabelled ones then lead.",
+        needs="loss.type: focal, and loss.gamma",
+        signature=focal_gamma_high,
+        severity="warning above 5, or above 3 where nothing was learned; else a note",
+        dose="gamma 2",
+        explains=(
+            "loss_at_zero",
+            "stuck_loss",
+            "vanishing_gradients",
+            "threshold_mismatch",
+            "learning_rate_too_low",
+            "not_learning",
+        ),
+        lookalikes=(
+            Lookalike("loss_at_zero", "the floor of the loss under this gamma: a small focal loss is no vanished one"),
+            Lookalike("focal_alpha_low", "loss.alpha under 0.5"),
+            Lookalike("learning_rate_too_low", "the same at gamma 0, which is cross-entropy"),
+        ),
+        harmful=("a higher learning rate for the gradients that gamma mutes: mislabelled samples get it all",),
+        source="Lin et al. 2017, table 1b; Mukhoti et al. 2020 on under-confidence",
+    ),
+    "output_bias_wrong": Fault(
+        id="output_bias_wrong",
+        scope="classification",
+        name="Output bias at the wrong constant",
+        family="imbalance",
+        level="cause",
+        means="The output starts at a constant that is not the best one under the weight in force, such as the bare prevalence.",
+        needs="model.output_bias as a number or prior, loss.type: bce with its weight, prevalence.train",
+        signature=output_bias_wrong,
+        severity="warning from four times the floor on, else a note",
+        dose="model.output_bias: floor, which is the log-odds of the prevalence plus the logarithm of the weight",
+        lookalikes=(
+            Lookalike("output_bias_zero", "the bias is 0"),
+            Lookalike("learning_rate_too_high", "the loss stays above the floor after the first epochs"),
+        ),
+        harmful=("another weight, to fit the bias",),
+        source="argmin of a weighted BCE over constants: log(wπ/(1 − π)); at w = (1 − π)/π it is 0",
     ),
     "output_bias_zero": Fault(
         id="output_bias_zero",

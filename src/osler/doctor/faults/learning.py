@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from osler.doctor.case import Case
+from osler.doctor.case import SCORES, Case
 from osler.doctor.chance import AtChance, at_chance, one_sided
 from osler.doctor.course import longest_constant, tail_mean
 from osler.doctor.faults.fault import Fault, Lookalike
@@ -41,6 +41,8 @@ def not_learning(case: Case) -> Signs | Lacking | None:
         return None
     reasons, evidence = _reasons(case)
     strong = [name for name in reasons if name != "flat"]
+    if case.segmentation and "skill" not in reasons:
+        return Lacking("val.floor or train.floor: the loss of the best constant mask under this loss")
     if not reasons:
         return Lacking("a floor (loss.type and prevalence), or an AUC with the counts of positives and negatives")
     if not strong and not _flat_everywhere(case):
@@ -56,7 +58,7 @@ def not_learning(case: Case) -> Signs | Lacking | None:
 
 def _anything(case: Case) -> NDArray[np.bool_]:
     """(E,) epochs of which anything is known."""
-    known = [case.chart.values(f"{split}.{name}") for split in ("train", "val") for name in ("loss", "auc", "accuracy", "f1")]
+    known = [case.chart.values(f"{split}.{name}") for split in ("train", "val") for name in ("loss", *SCORES)]
     return np.asarray(np.isfinite(np.stack(known)).any(axis=0))
 
 
@@ -196,7 +198,6 @@ def _frozen(summary: str, name: str, value: float, epoch: float, confidence: flo
 LEARNING: dict[str, Fault] = {
     "not_learning": Fault(
         id="not_learning",
-        scope="classification",
         name="Nothing is learned",
         family="learning",
         level="syndrome",
@@ -204,7 +205,10 @@ LEARNING: dict[str, Fault] = {
             "No figure of either split is better than a constant prediction or a coin. Several causes look like this; what the "
             "log cannot tell apart, an active test can."
         ),
-        needs="three epochs after the warm-up with a loss and its floor (loss.type, prevalence), or an AUC with counts, or calls",
+        needs=(
+            "three epochs after the warm-up with a loss and its floor (loss.type and prevalence, or val.floor; for masks "
+            "val.floor), or an AUC with counts, or calls"
+        ),
         signature=not_learning,
         severity="critical",
         dose=(
@@ -218,7 +222,7 @@ LEARNING: dict[str, Fault] = {
             "stuck_loss",
             "best_from_noise",
             "accuracy_is_majority",
-            "learning_rate_too_low",
+            "low_overlap",
         ),
         lookalikes=(
             Lookalike("learning_rate_too_high", "update_ratio above 0.01, or the same run at a tenth of the rate learns"),

@@ -17,6 +17,8 @@ __all__ = ["MASKS"]
 # A loss is printed as 0.00 below this.
 VANISHED = 5e-3
 EMPTY_SHARE = 0.01
+# With fewer images without foreground, their convention moves Dice by no more than its error.
+EMPTY_CASES = 0.05
 
 
 def loss_at_zero(case: Case) -> Signs | Lacking | None:
@@ -169,6 +171,69 @@ def low_overlap(case: Case) -> Signs | Lacking | None:
     )
 
 
+def empty_case_conflict(case: Case) -> Signs | Lacking | None:
+    """A Dice over images that is made by those without foreground: counted as 1, or as 0."""
+    empty = next(
+        (case.facts.number(f"empty.{split}") for split in ("val", "set") if case.facts.number(f"empty.{split}") > 0), math.nan
+    )
+    epochs, dice = case.chart.points("val.dice")
+    if not 0.0 < empty < 1.0 or len(dice) < 2:
+        return (
+            None
+            if case.facts.number("empty.val") == 0.0
+            else Lacking("empty.val, the share of images without foreground, and val.dice")
+        )
+    end, pooled = float(dice[-2:].mean()), _pooled_dice(case)
+    silent = case.chart.points("val.foreground.predicted")[1]
+    found = case.chart.points("val.recall")[1]
+    nothing = (len(silent) and silent[-1] < 1e-4) or (len(found) and found[-1] < 0.01) or float(np.ptp(dice[-2:])) == 0.0
+    if empty >= EMPTY_CASES and abs(end - empty) < 0.01 and nothing:
+        what, expected, severity = (
+            "an empty mask for every image gets exactly that where empty cases count as 1",
+            empty,
+            "critical",
+        )
+    elif (
+        empty >= EMPTY_CASES
+        and math.isfinite(pooled)
+        and pooled > 0.2
+        and abs(end - (1 - empty) * pooled) < 0.03 < empty * pooled
+    ):
+        what, expected, severity = "empty cases count as 0, whatever is predicted there", (1 - empty) * pooled, "warning"
+    elif empty >= 0.2 and math.isfinite(pooled) and pooled < 0.5 and abs(end - empty - (1 - empty) * pooled) < 0.03:
+        what, expected, severity = "empty cases count as 1 and make most of it", empty + (1 - empty) * pooled, "note"
+    else:
+        return (
+            None
+            if math.isfinite(pooled) or nothing
+            else Lacking("val.f1, or val.recall and val.precision, over all pixels beside val.dice")
+        )
+    text = f"val.dice is {figure(end)} with {empty:.0%} of the images without foreground: {what}."
+    evidence = [Evidence("val.dice", end, float(epochs[-1]), expected=expected, basis="of this convention")]
+    evidence += (
+        [Evidence("Dice over all pixels", pooled, float(epochs[-1]), basis="2PR/(P + R)")] if math.isfinite(pooled) else []
+    )
+    actions = (
+        "report Dice over images that have foreground, and beside it the share of empty images that are called empty",
+        "give the loss and the score the same convention: pool the overlap over the batch (loss.pooled), or leave empty "
+        "cases to BCE",
+    )
+    return Signs(text, tuple(evidence), severity, 0.8, (), actions, (float(epochs[-1]),))  # type: ignore[arg-type]
+
+
+def _pooled_dice(case: Case) -> float:
+    """The last Dice over all pixels together, which is their F1; NaN where it is not logged."""
+    f1 = case.chart.points("val.f1")[1]
+    if len(f1):
+        return float(f1[-1])
+    _, recall, precision = case.pair("val.recall", "val.precision")
+    return (
+        float(2 * recall[-1] * precision[-1] / (recall[-1] + precision[-1]))
+        if len(recall) and recall[-1] + precision[-1] > 0
+        else math.nan
+    )
+
+
 MASKS: dict[str, Fault] = {
     "loss_at_zero": Fault(
         id="loss_at_zero",
@@ -222,10 +287,31 @@ MASKS: dict[str, Fault] = {
         signature=full_masks,
         severity="critical",
         dose="beta or the positive weight down to balance",
-        explains=("low_overlap",),
+        explains=("low_overlap", "not_learning", "stuck_loss"),
         lookalikes=(Lookalike("inverted masks", "the true share of foreground"),),
         harmful=("more weight for the foreground",),
         source="all-foreground masks have Dice 2f/(1+f)",
+    ),
+    "empty_case_conflict": Fault(
+        id="empty_case_conflict",
+        scope="segmentation",
+        name="Empty cases make the score",
+        family="masks",
+        level="cause",
+        means="Dice over images is made, or spoiled, by those without foreground: counted as 1, or as 0, by convention.",
+        needs="empty.val and val.dice; better with F1, or recall and precision, over all pixels",
+        signature=empty_case_conflict,
+        severity="critical where it is the score of empty masks, a warning where empty cases count as 0, else a note",
+        dose=(
+            "Dice over images that have foreground, and the share of empty images called empty; one convention for loss and score"
+        ),
+        lookalikes=(
+            Lookalike("empty_masks", "empty.val is 0, or Dice is far from it"),
+            Lookalike("small lesions", "Dice over images that have foreground is low as well"),
+            Lookalike("flattering_overlap", "Dice is near 1 from the first epoch on"),
+        ),
+        harmful=("choosing the best epoch by it", "a smooth term so large that empty cases look learned"),
+        source="Metrics Reloaded (2024): Dice is undefined where both masks are empty; ivadomed issue 183",
     ),
     "low_overlap": Fault(
         id="low_overlap",

@@ -15,6 +15,11 @@ from osler.doctor.prescribe import set_fact
 __all__ = ["OVERLAP"]
 
 FLATTERED = 0.95
+# BCE 0.4 + Dice 0.4 + focal 0.2 is sound.
+ENOUGH_OVERLAP = 0.399
+HIGH_BETA, HIGHEST_BETA = 0.7, 0.9
+# How far precision lies under recall where masks run over.
+RUNS_OVER = 0.3
 
 
 def tversky_beta_low(case: Case) -> Signs | Lacking | None:
@@ -55,14 +60,35 @@ def tversky_beta_low(case: Case) -> Signs | Lacking | None:
     return Signs(text, tuple(evidence), "warning", 0.85, changes)
 
 
+def tversky_beta_high(case: Case) -> Signs | Lacking | None:
+    """A Tversky loss that hardly minds false pixels, with masks that run over."""
+    beta = case.facts.number("loss.tversky_beta")
+    if not math.isfinite(beta):
+        return Lacking("loss.tversky_beta") if "tversky" in case.loss_terms else None
+    recall, precision = case.chart.points("val.recall")[1], case.chart.points("val.precision")[1]
+    runs_over = bool(len(recall) and len(precision)) and precision[-1] < 0.5 and recall[-1] - precision[-1] > RUNS_OVER
+    if not (beta > HIGHEST_BETA or (beta > HIGH_BETA and runs_over)):
+        return None
+    text = f"loss.tversky_beta {figure(beta)} weighs a false pixel {figure((1 - beta) / beta)} times as much as a missed one"
+    evidence = [Evidence("loss.tversky_beta", beta, None, expected=0.7, basis="usual where lesions are small")]
+    if runs_over:
+        text += f", and masks run over: recall {figure(float(recall[-1]))} at precision {figure(float(precision[-1]))}"
+        epoch = float(case.chart.points("val.precision")[0][-1])
+        evidence.append(Evidence("val.precision", float(precision[-1]), epoch, expected=float(recall[-1]), basis="recall"))
+    changes = set_fact(case, "loss.tversky_beta", 0.7, "missed pixels still weigh more than twice as much as false ones")
+    if math.isfinite(case.facts.number("loss.tversky_alpha")):
+        changes += set_fact(case, "loss.tversky_alpha", 0.3, "1 − beta")
+    return Signs(text + ".", tuple(evidence), "warning" if runs_over else "note", 0.8 if runs_over else 0.6, changes)
+
+
 def overlap_terms_weak(case: Case) -> Signs | Lacking | None:
-    """In a sum of losses, the overlap terms have less than half of the weight."""
+    """In a sum of losses, the overlap terms have less than two fifths of the weight."""
     terms = case.loss_terms
     weights = case.facts.get("loss.weights")
     if isinstance(weights, dict):
         overlap = sum(value for key, value in weights.items() if any(term in key.lower() for term in OVERLAP_TERMS))
         total = sum(weights.values())
-        if total <= 0 or overlap >= 0.45 * total:
+        if total <= 0 or overlap >= ENOUGH_OVERLAP * total:
             return None
         text = (
             f"Overlap terms have {overlap / total:.0%} of the loss's weight; the others are taken over pixels, nearly all "
@@ -147,6 +173,25 @@ OVERLAP: dict[str, Fault] = {
         ),
         harmful=("beta above 0.9: masks run over",),
         source="Salehi et al. 2017; Keras pull request 23333 on swapped names; runs.md B",
+    ),
+    "tversky_beta_high": Fault(
+        id="tversky_beta_high",
+        scope="segmentation",
+        name="Tversky beta too high",
+        family="overlap",
+        level="cause",
+        means="False pixels cost next to nothing, so masks run over.",
+        needs="loss.tversky_beta; better with recall and precision",
+        signature=tversky_beta_high,
+        severity="warning where precision lies far under recall, else a note above 0.9",
+        dose="0.7; alpha is 1 − beta",
+        explains=("full_masks", "low_overlap"),
+        lookalikes=(
+            Lookalike("tversky_beta_low", "recall lies under precision: the names are swapped"),
+            Lookalike("full_masks", "loss.tversky_beta is 0.7 or less"),
+        ),
+        harmful=("a higher threshold alone: the network has learned that false pixels are free",),
+        source="Salehi et al. 2017 (beta 0.7 best of 0.5 to 0.9); probe the loss of one missed and one false pixel",
     ),
     "overlap_terms_weak": Fault(
         id="overlap_terms_weak",

@@ -21,6 +21,8 @@ FAR_SPLITS = 4.0
 # Where nobody says how many samples there are: few for a validation set, so that the interval is rather wide than narrow.
 FEW_SAMPLES = 200
 VALIDATION_SHARE = 0.05
+# A first epoch that validates so well had little to learn.
+PERFECT = 0.99
 
 
 def declared_not_loaded(case: Case) -> Signs | Lacking | None:
@@ -133,6 +135,39 @@ def leakage(case: Case) -> Signs | Lacking | None:
     )
 
 
+def leakage_suspected(case: Case) -> Signs | Lacking | None:
+    """Validation figures that are too good to be true from the first epoch on, or those of the training set itself."""
+    epochs, val, train = case.pair("val.loss", "train.loss")
+    twins = len(epochs) >= 4 and float(np.ptp(val)) > 0 and bool((np.abs(val - train) <= 1e-6 * np.abs(train)).all())
+    if twins:
+        evidence = (Evidence("val.loss", float(val[-1]), float(epochs[-1]), expected=float(train[-1]), basis="train.loss"),)
+        text = (
+            f"val.loss equals train.loss to the last digit in {len(epochs)} epochs: validation is done on the training samples."
+        )
+        return Signs(text, evidence, "critical", 0.85, (), ("give validation its own samples",), (float(epochs[0]),))
+    name = next((each for each in ("auc", "accuracy") if case.chart.has(f"train.{each}", f"val.{each}", points=3)), None)
+    if name is None:
+        return Lacking("three epochs of AUC or accuracy on both splits")
+    epochs, val, train = case.pair(f"val.{name}", f"train.{name}")
+    labels = case.labels("val")
+    majority = float(np.max(np.maximum(labels.share, 1 - labels.share))) if labels is not None else math.nan
+    if len(val) < 3 or val[0] < PERFECT or not (val >= train - 0.002).all() or (name == "accuracy" and not majority < 0.9):
+        return None
+    patients, whole = case.facts.number("patients.set"), case.facts.number("samples.set")
+    mixed = case.facts.get("data.split.by_patient") is False and 0 < patients < 0.95 * whole
+    text = f"val.{name} is {figure(float(val[0]))} in the first epoch and never below train.{name}"
+    if mixed:
+        text += f"; {figure(whole)} samples of {figure(patients)} patients were split without regard to the patient"
+    text += ": the same patients or images may stand in both splits, or the task is easy."
+    evidence = (Evidence(f"val.{name}", float(val[0]), float(epochs[0]), expected=float(train[0]), basis=f"train.{name}"),)
+    changes = set_fact(case, "data.split.by_patient", True, "keep all samples of a patient in one split") if mixed else ()
+    actions = (
+        "compare hashes of the decoded pixels, and the patients, across the splits",
+        "look at what decides: cover the corners, where markers and burned-in text are, and evaluate again",
+    )
+    return Signs(text, evidence, "warning" if mixed else "note", 0.6 if mixed else 0.35, changes, actions, (float(epochs[0]),))
+
+
 def input_out_of_range(case: Case) -> Signs | Lacking | None:
     """Pixels that are constant, or of another scale than 0 to 255."""
     if not case.chart.has("input.mean", "input.sd"):
@@ -213,9 +248,29 @@ SAMPLES: dict[str, Fault] = {
         signature=leakage,
         severity="critical",
         dose="a split by patient, duplicates kept together",
+        explains=("leakage_suspected",),
         lookalikes=(Lookalike("an easy task", "the figures stay as good on patients never seen"),),
         harmful=("reporting the figures with a footnote",),
         source="CLAIM 2024, items on data partition",
+    ),
+    "leakage_suspected": Fault(
+        id="leakage_suspected",
+        scope="classification",
+        name="Validation too good to be true",
+        family="samples",
+        level="syndrome",
+        means="Validation is near perfect from the first epoch on and never below training, or equals it to the last digit.",
+        needs="three epochs of AUC or accuracy on both splits, or four of both losses",
+        signature=leakage_suspected,
+        severity="critical where both losses are one; a warning where patients are known to be mixed; else a note",
+        dose="a split by patient, duplicates kept together; a look at what decides",
+        lookalikes=(
+            Lookalike("leakage", "patients and hashes compared: this is the proof"),
+            Lookalike("augmentation_too_strong", "the training figures are the odd ones: low, and validation not near 1"),
+            Lookalike("an easy task, or dropout", "the figures stay as good on patients never seen"),
+        ),
+        harmful=("taking it for success", "taking it for leakage without a comparison of patients"),
+        source="what is learned takes an epoch or two; Kaufman et al. 2012 on leakage",
     ),
     "input_out_of_range": Fault(
         id="input_out_of_range",
@@ -232,6 +287,7 @@ SAMPLES: dict[str, Fault] = {
             "single_class_prediction",
             "chance_auc",
             "stuck_loss",
+            "vanishing_gradients",
             "frozen_network",
             "saturated_outputs",
             "best_from_noise",

@@ -15,6 +15,8 @@ from osler.metrics.trend import trend
 __all__ = ["SCHEDULE"]
 
 LONGEST_WARMUP = 0.1
+# Schedules that are meant to end near zero.
+FALLING = ("cosine", "poly", "linear", "onecycle", "one_cycle", "one cycle")
 
 
 def warmup_too_long(case: Case) -> Signs | Lacking | None:
@@ -89,6 +91,27 @@ def rate_spent_early(case: Case) -> Signs | Lacking | None:
     return Signs(text, evidence, "warning", 0.6, changes, epochs=(first,))
 
 
+def schedule_unfinished(case: Case) -> Signs | Lacking | None:
+    """A falling schedule that is still high when the planned epochs are over: it was made for another length."""
+    schedule = str(case.facts.get("training.schedule") or "").lower()
+    if not schedule or not case.chart.has("learning_rate", points=5) or not case.planned > 0:
+        return Lacking("training.schedule, training.epochs and five epochs of the learning rate")
+    epochs, rates = case.chart.points("learning_rate")
+    peak, end = float(rates.max()), float(rates[-1])
+    if "restart" in schedule or not any(word in schedule for word in FALLING):
+        return None
+    if float(case.chart.ordinals[-1]) < case.planned or end < 0.3 * peak:
+        return None
+    text = f"The {schedule} schedule ends at {figure(end)}, {end / peak:.0%} of its peak, with all "
+    text += f"{figure(case.planned)} planned epochs done: it was made for more epochs, or is stepped too rarely."
+    evidence = (Evidence("learning_rate", end, float(epochs[-1]), expected=0.01 * peak, basis="1 % of the peak"),)
+    actions = (
+        "give the scheduler the length of the run, in the steps it counts, and print its rates before training: the last step "
+        "should reach the end",
+    )
+    return Signs(text, evidence, "note", 0.7, (), actions, (float(epochs[-1]),))
+
+
 def premature_stopping(case: Case) -> Signs | Lacking | None:
     """Stopped early while the score was still on its way up, or before the warm-up had ended."""
     reason = str(case.facts.get("stop_reason") or "").lower()
@@ -135,10 +158,21 @@ def still_improving(case: Case) -> Signs | Lacking | None:
         return None
     more = math.ceil(1.5 * len(values))
     before = case.planned if math.isfinite(case.planned) else None
+    # A straight line on from the last figures: curves bend down, so it is the most that can be hoped for.
+    end, ahead = float(values[-tail:].mean()), more - len(values) + 0.5 * (tail - 1)
+    hoped, low, high = (min(end + ahead * each, 1.0) for each in (slope.slope, slope.low, slope.high))
     summary = (
-        f"{name} still rises by {figure(slope.slope)} an epoch over the last {tail} epochs: the run ended before it was done."
+        f"{name} still rises by {figure(slope.slope)} an epoch over the last {tail} epochs: the run ended before it was "
+        "done. On a "
+        f"straight line it would reach {figure(hoped)} ({figure(low)} to {figure(high)}) after {more} epochs, at most: "
+        "curves bend."
     )
-    evidence = (Evidence(f"slope of {name}", slope.slope, float(epochs[-1]), slope.low, slope.high, 0.0, f"last {tail} epochs"),)
+    evidence = (
+        Evidence(f"slope of {name}", slope.slope, float(epochs[-1]), slope.low, slope.high, 0.0, f"last {tail} epochs"),
+        Evidence(
+            f"{name} extrapolated", hoped, float(more), low, high, float(values[-1]), "straight line; the last figure beside it"
+        ),
+    )
     return Signs(
         summary,
         evidence,
@@ -182,6 +216,24 @@ SCHEDULE: dict[str, Fault] = {
         lookalikes=(Lookalike("a converged run", "the score stands still where the rate is small"),),
         harmful=("more epochs at a rate of nothing",),
         source="schedule length and epochs run differ, or a scheduler is stepped by batch",
+    ),
+    "schedule_unfinished": Fault(
+        id="schedule_unfinished",
+        name="The schedule is longer than the run",
+        family="schedule",
+        level="cause",
+        means="A falling schedule is still at a third of its peak or more when all planned epochs are done.",
+        needs="training.schedule, training.epochs and five epochs of the learning rate",
+        signature=schedule_unfinished,
+        severity="note",
+        dose="the schedule's length is that of the run, in the steps that it counts",
+        explains=("still_improving",),
+        lookalikes=(
+            Lookalike("a schedule by plateau, or none", "training.schedule"),
+            Lookalike("premature_stopping", "fewer epochs were run than planned"),
+        ),
+        harmful=("comparing it with a run whose rate came down",),
+        source="the last tenth of a cosine, at small rates, often gives the last tenth of the score",
     ),
     "premature_stopping": Fault(
         id="premature_stopping",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from osler.doctor.case import Case
 from osler.doctor.course import median, noise, worst_spike
@@ -12,7 +14,9 @@ from osler.doctor.faults.fault import Fault, Lookalike
 from osler.doctor.findings import Evidence, Lacking, Signs, figure
 from osler.doctor.prescribe import scale_rate
 
-__all__ = ["STABILITY", "diverged"]
+__all__ = ["STABILITY", "Collapse", "collapse_of", "diverged"]
+
+Floats = NDArray[np.float64]
 
 
 def diverged(case: Case) -> Evidence | None:
@@ -50,35 +54,61 @@ def diverging_loss(case: Case) -> Signs | Lacking | None:
     return Signs(text, (found,), "warning", 0.75, changes, actions, (turn,))
 
 
+@dataclass(frozen=True)
+class Collapse:
+    """A score that was good and is no longer: its best, the mean of its last epochs, how many these are, where it fell."""
+
+    best: float
+    best_epoch: float
+    end: float
+    last: int
+    fall: float
+
+
+def collapse_of(epochs: Floats, values: Floats, base: float, least: float = 0.1) -> Collapse | None:
+    """The collapse of a score to less than half of its best over chance, to the end and beyond its own jitter.
+
+    Args:
+        epochs, values: (n,) finite figures.
+        base: what chance gives.
+        least: a best that is no further above chance was never good.
+    """
+    row = int(np.argmax(values))
+    best, after = float(values[row]) - base, values[row + 1 :] - base
+    last = max(3, math.ceil(0.05 * len(values)))
+    if best < least or len(after) < last or float(after[-last:].max()) > 0.5 * best:
+        return None
+    jitter = noise(values)
+    if math.isfinite(jitter) and best - float(after[-last:].mean()) < 4 * jitter:
+        return None
+    fall = float(epochs[row + 1 + int(np.argmax(after <= 0.5 * best))])
+    return Collapse(float(values[row]), float(epochs[row]), float(values[-last:].mean()), last, fall)
+
+
 def late_collapse(case: Case) -> Signs | Lacking | None:
     """A score that was good falls to less than half and stays there."""
     name = case.score("val", points=6)
     if name is None:
         return Lacking("six epochs of a validation score")
     epochs, values = case.chart.points(name)
-    base = 0.5 if name == "val.auc" else 0.0
-    row = int(np.argmax(values))
-    best, after = float(values[row]) - base, values[row + 1 :] - base
-    last = max(3, math.ceil(0.05 * len(values)))
-    if best < 0.1 or len(after) < last or float(after[-last:].max()) > 0.5 * best:
+    found = collapse_of(epochs, values, 0.5 if name == "val.auc" else 0.0)
+    if found is None:
         return None
-    jitter = noise(values)
-    if math.isfinite(jitter) and best - float(after[-last:].mean()) < 4 * jitter:
-        return None
-    fall = float(epochs[row + 1 + int(np.argmax(after <= 0.5 * best))])
-    end = float(values[-last:].mean())
     evidence = (
-        Evidence(name, float(values[row]), float(epochs[row]), basis="best"),
-        Evidence(name, end, float(epochs[-1]), expected=float(values[row]), basis=f"mean of the last {last} epochs"),
+        Evidence(name, found.best, found.best_epoch, basis="best"),
+        Evidence(name, found.end, float(epochs[-1]), expected=found.best, basis=f"mean of the last {found.last} epochs"),
     )
     summary = (
-        f"{name} reached {figure(float(values[row]))} at epoch {figure(float(epochs[row]))} and has been at {figure(end)} in "
-        f"the last {last} epochs."
+        f"{name} reached {figure(found.best)} at epoch {figure(found.best_epoch)} and has been at {figure(found.end)} in "
+        "the last "
+        f"{found.last} epochs."
     )
     changes = scale_rate(
         case, 1 / 3, "a network that had learned was thrown out of its minimum: a third of the rate, from the best checkpoint"
     )
-    return Signs(summary, evidence, "critical", 0.85, changes, ("go on from the best checkpoint, not from the last",), (fall,))
+    return Signs(
+        summary, evidence, "critical", 0.85, changes, ("go on from the best checkpoint, not from the last",), (found.fall,)
+    )
 
 
 def unstable_validation(case: Case) -> Signs | Lacking | None:
@@ -143,10 +173,11 @@ STABILITY: dict[str, Fault] = {
         signature=late_collapse,
         severity="critical",
         dose="a third of the learning rate, from the best checkpoint; clipping of the gradient norm",
-        explains=("single_class_prediction", "unstable_validation", "overfitting", "diverging_loss"),
+        explains=("single_class_prediction", "unstable_validation", "overfitting", "diverging_loss", "class_late_collapse"),
         lookalikes=(
             Lookalike("overfitting", "the score sinks slowly while the training score rises"),
             Lookalike("unstable_validation", "the score comes back within a few epochs"),
+            Lookalike("class_late_collapse", "one class of several: the macro figure loses little"),
         ),
         harmful=("training on from the last checkpoint",),
         source="nnU-Net issues 812, 1629 and 3048",

@@ -17,6 +17,22 @@ from osler.metrics.trend import smallest_set
 __all__ = ["VALIDATION"]
 
 TINY, SMALL = 20, 100
+FEWEST_TO_NORMALISE = 4
+# Architectures that normalise over the batch, and words in a name that say otherwise.
+BATCH_NORMALISED = (
+    "resnet",
+    "resnext",
+    "densenet",
+    "efficientnet",
+    "mobilenet",
+    "vgg",
+    "inception",
+    "xception",
+    "regnet",
+    "unet",
+    "small",
+)
+OTHER_NORMS = ("_in", "_gn", "group", "instance", "nnunet", "convnext", "swin", "vit", "layer")
 
 
 def validation_differs(case: Case) -> Signs | Lacking | None:
@@ -108,6 +124,32 @@ def train_eval_gap(case: Case) -> Signs | Lacking | None:
         ("freeze the statistics of pretrained normalisation layers (model.frozen_norm: eval)",),
         (float(epochs[int(np.flatnonzero(wide)[0])]),),
     )
+
+
+def small_norm_batches(case: Case) -> Signs | Lacking | None:
+    """Batch normalisation over one or two samples."""
+    batch = case.facts.number("training.batch_size")
+    if not batch > 0:
+        return Lacking("training.batch_size and model.architecture")
+    if batch > FEWEST_TO_NORMALISE:
+        return None
+    architecture = str(case.facts.get("model.architecture") or "").lower()
+    if not architecture:
+        return Lacking("model.architecture: whether it normalises over the batch")
+    if not any(word in architecture for word in BATCH_NORMALISED) or any(word in architecture for word in OTHER_NORMS):
+        return None
+    shown = isinstance(train_eval_gap(case), Signs)
+    text = (
+        f"training.batch_size is {figure(batch)}, and {architecture} normalises over the batch: "
+        + ("a sample is its own statistics" if batch == 1 else f"statistics of {figure(batch)} samples are noise")
+        + ", and evaluation uses others."
+    )
+    evidence = (Evidence("training.batch_size", batch, None, expected=8.0, basis="samples that a mean and a variance need"),)
+    changes = set_fact(
+        case, "training.batch_size", 16, "accumulated steps do not help: statistics are taken over what passes at once"
+    )
+    actions = ("where memory forbids it: group or instance normalisation, or the stored statistics of a pretrained network",)
+    return Signs(text, evidence, "warning" if batch == 1 or shown else "note", 0.85 if shown else 0.65, changes, actions)
 
 
 def best_from_noise(case: Case) -> Signs | Lacking | None:
@@ -233,6 +275,27 @@ VALIDATION: dict[str, Fault] = {
         ),
         harmful=("evaluating in training mode: predictions then depend on their neighbours in the batch",),
         source="keras issue 10666; milesial/Pytorch-UNet issue 165",
+    ),
+    "small_norm_batches": Fault(
+        id="small_norm_batches",
+        name="Batches too small to normalise over",
+        family="validation",
+        level="cause",
+        means="Batch normalisation takes its statistics from one to four samples, and evaluation from stored ones.",
+        needs="training.batch_size and model.architecture; train_mode_loss shows the harm",
+        signature=small_norm_batches,
+        severity="warning with one sample, or where the loss differs between the modes; else a note",
+        dose="16 samples a batch, or group or instance normalisation",
+        explains=("train_eval_gap", "unstable_validation", "alternating_prediction", "validation_differs"),
+        lookalikes=(
+            Lookalike("small_validation", "samples.val, not training.batch_size"),
+            Lookalike("train_eval_gap", "batches of 8 and more: the momentum of the stored statistics"),
+            Lookalike(
+                "frozen blocks", "layers that do not learn and normalise by stored statistics: the batch is nothing to them"
+            ),
+        ),
+        harmful=("accumulating gradients: statistics are taken over what passes at once", "evaluating in training mode"),
+        source="keras issue 8837; Wu and He 2018 (group normalisation): errors rise under 8 samples",
     ),
     "best_from_noise": Fault(
         id="best_from_noise",

@@ -155,6 +155,36 @@ def pos_weight_too_large(case: Case) -> Signs | Lacking | None:
     return Signs(text, tuple(evidence), "warning", 0.9 if shown else 0.7, changes)
 
 
+def pos_weight_order(case: Case) -> Signs | Lacking | None:
+    """The right weights, in the order of other classes."""
+    weights, labels = _weights(case), case.labels("train") or case.labels("val")
+    if isinstance(case.facts.get("loss.pos_weight"), dict):
+        return None  # by name
+    if weights is None or labels is None or len(weights) != len(labels.share) or len(weights) < 3:
+        return Lacking(
+            "loss.pos_weight as a list, and the prevalence of each of at least three classes in the order of the outputs"
+        )
+    ideal = positive_weights(case)
+    if ideal is None or not (weights > 0).all():
+        return None
+    alike = np.abs(np.log(np.sort(np.clip(weights, 1.0, None)) / np.sort(ideal))).max() < math.log(1.5)
+    apart = np.abs(np.log(np.clip(weights, 1.0, None) / ideal))
+    k = int(np.argmax(apart))
+    if not alike or apart[k] < math.log(TOO_LARGE):
+        return None
+    name = labels.names[k] or f"class {k}"
+    text = (
+        f"loss.pos_weight holds the right {len(weights)} numbers in another order: {name} has {figure(float(weights[k]))} where "
+        f"negatives / positives is {figure(float(ideal[k]))}."
+    )
+    evidence = (
+        Evidence(f"loss.pos_weight of {name}", float(weights[k]), None, expected=float(ideal[k]), basis="negatives / positives"),
+    )
+    to = [two_digits(float(each)) for each in ideal]
+    changes = set_fact(case, "loss.pos_weight", to, "in the order of the outputs; by class name, no order can be wrong")
+    return Signs(text, evidence, "warning", 0.85, changes)
+
+
 WEIGHTS: dict[str, Fault] = {
     "weight_not_in_force": Fault(
         id="weight_not_in_force",
@@ -216,5 +246,24 @@ WEIGHTS: dict[str, Fault] = {
         lookalikes=(Lookalike("double_correction", "data.sampler"), Lookalike("not_learning", "the AUC")),
         harmful=("a higher threshold alone: the gradient still belongs to a few samples",),
         source="a weight w moves the log-odds by log w (Elkan 2001)",
+    ),
+    "pos_weight_order": Fault(
+        id="pos_weight_order",
+        scope="classification",
+        name="Weights in the wrong order",
+        family="weights",
+        level="cause",
+        means="The weights are those of these classes, sorted in another way than the outputs.",
+        needs="loss.pos_weight as a list, and the prevalence of each of at least three classes in the order of the outputs",
+        signature=pos_weight_order,
+        severity="warning",
+        dose="negatives / positives by class name",
+        explains=("pos_weight_too_large", "pos_weight_inverted", "threshold_mismatch", "class_not_learned"),
+        lookalikes=(
+            Lookalike("pos_weight_too_large", "sorted, the weights are still not negatives / positives"),
+            Lookalike("facts stated in another order", "the same list by class name"),
+        ),
+        harmful=("one weight for all, to be rid of the question",),
+        source="sorted, they agree within a factor of 1.5; as they stand, one is off by three",
     ),
 }

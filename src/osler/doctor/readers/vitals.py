@@ -85,6 +85,8 @@ class VitalsCollector:
             name = f"{path[0]}.{'.'.join(path[3:])}[{path[2]}]"
         elif len(path) > 2 and path[0] in SPLITS and path[1] == "macro":
             name = f"{path[0]}.{'.'.join(path[2:])}"
+        elif len(path) == 3 and path[0] in SPLITS and path[1] == "loss_parts":
+            name = f"{path[0]}.loss[{path[2]}]"
         elif len(path) == 3 and path[:2] == ("sampling", "batches_without_positives"):
             name = f"sampling.batches_without_positives[{path[2]}]"
         else:

@@ -17,7 +17,7 @@ from osler.doctor.report.text import figure_of, verdict_text
 from osler.errors import RunError
 from osler.files import write_text
 from osler.report.blocks import Block, Bullets, Callout, Code, Facts, Paragraph, Picture, Table, Tone
-from osler.report.history import Series, history_picture
+from osler.report.history import Flag, Series, history_picture
 from osler.report.page import Page, Section
 
 __all__ = ["run_page", "write_pages"]
@@ -146,15 +146,7 @@ def _yaml_blocks(diagnosis: Diagnosis) -> list[Block]:
 
 def _curve_blocks(case: Case, diagnosis: Diagnosis) -> list[Block]:
     epochs = [int(epoch) if epoch == int(epoch) else epoch for epoch in case.chart.epochs.tolist()]
-    first = epochs[0] if epochs else 0
-    marks = sorted(
-        {(finding.signs.epochs[0], rank) for rank, finding in enumerate(diagnosis.findings, 1) if finding.signs.epochs}
-    )
-    joint: dict[float, str] = {}
-    for epoch, rank in marks:
-        joint[epoch] = f"{joint[epoch]}, {rank}" if epoch in joint else f"finding {rank}"
-    # history_picture draws a line and a name where a stage begins; here a stage begins where a finding shows.
-    stages = [(first, ""), *((int(epoch), name) for epoch, name in joint.items())]
+    flags = _flags(diagnosis)
     blocks: list[Block] = []
     for label, name in CURVES.items():
         series = [
@@ -166,9 +158,36 @@ def _curve_blocks(case: Case, diagnosis: Diagnosis) -> list[Block]:
             continue
         floors = ", ".join(f"{each.name} {figure(each.floor)}" for each in series if each.floor is not None)
         caption = f"{label} by epoch" + (f"; dotted: what a constant or a coin gets ({floors})" if floors else "")
+        caption += "; flags: the issues by their number, where each begins" if flags else ""
         ends = ", ".join(f"{each.name} {figure(float(each.values[np.isfinite(each.values)][-1]))} at the end" for each in series)
-        blocks.append(Picture(history_picture(epochs, series, label, phases=stages), caption, f"{label}: {ends}", label))
+        picture = history_picture(epochs, series, label, phases=_phases(case), flags=flags, log=_is_wide(series))
+        blocks.append(Picture(picture, caption, f"{label}: {ends}", label))
     return blocks or [Paragraph("There are no two epochs of a figure to draw.")]
+
+
+def _flags(diagnosis: Diagnosis) -> list[Flag]:
+    """A flag for each finding at its first epoch, or at that of its symptoms."""
+    flags = []
+    for rank, finding in enumerate(diagnosis.findings, 1):
+        epochs = finding.signs.epochs or tuple(epoch for each in finding.symptoms for epoch in each.signs.epochs)
+        if epochs:
+            flags.append(Flag(min(epochs), str(rank), finding.severity))
+    return flags
+
+
+def _phases(case: Case) -> list[tuple[int, str]]:
+    """First epoch and name of each phase of the training, where there are several."""
+    phases, names = case.chart.phases, case.chart.phase_names
+    if phases is None:
+        return []
+    firsts = {int(phase): int(epoch) for phase, epoch in zip(phases[::-1], case.chart.epochs[::-1], strict=True)}
+    return [(epoch, names[phase] if phase < len(names) else str(phase + 1)) for phase, epoch in sorted(firsts.items())]
+
+
+def _is_wide(series: Sequence[Series]) -> bool:
+    """Whether a curve spans so many powers of ten that a plain axis would show one point and a line at zero."""
+    known = np.concatenate([each.values[np.isfinite(each.values)] for each in series])
+    return bool(len(known)) and float(known.min()) > 0 and float(known.max()) > 100 * float(known.min())
 
 
 def _errors(case: Case, split: str, name: str) -> np.ndarray | None:
@@ -181,10 +200,13 @@ def _errors(case: Case, split: str, name: str) -> np.ndarray | None:
 def _level(case: Case, split: str, name: str) -> float | None:
     """What a constant or a coin gets; None where that is not known."""
     labels = case.labels(split)
-    share = labels.single if labels is not None else float("nan")
-    level = {"loss": case.floor(split), "auc": 0.5, "f1": 2 * share / (1 + share), "accuracy": max(share, 1 - share)}.get(
-        name, float("nan")
-    )
+    share = labels.single if labels is not None and not case.segmentation else float("nan")
+    known = case.chart.points(f"{split}.foreground.true")[1]
+    area = float(known[-1]) if len(known) else case.facts.number(f"foreground.{split}")
+    level = {
+        "loss": case.floor(split), "auc": 0.5, "f1": 2 * share / (1 + share), "accuracy": max(share, 1 - share),
+        "dice": 2 * area / (1 + area), "iou": area,
+    }.get(name, float("nan"))  # fmt: skip
     return level if np.isfinite(level) else None
 
 

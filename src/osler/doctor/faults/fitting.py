@@ -1,0 +1,291 @@
+"""How well the training samples are fitted: too little, against labels that contradict each other, or too distorted."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from osler.doctor.case import LOW_OVERLAP, Case
+from osler.doctor.faults.fault import Fault, Lookalike
+from osler.doctor.findings import Change, Evidence, Lacking, Severity, Signs, figure, joined
+from osler.doctor.prescribe import peak_rate, set_fact
+from osler.metrics.trend import trend
+
+__all__ = ["FITTING"]
+
+Floats = NDArray[np.float64]
+
+FEWEST_EPOCHS = 10
+# Training scores under which next to nothing was learned, and those that a network which can fit its data leaves behind.
+# Between the two a hard task looks the same, and only what is known to hold the network back tells them apart.
+MODEST = {"auc": (0.6, 0.8), "dice": (0.33, 0.65), "iou": (0.2, 0.5)}
+NO_GAP = 0.05
+# Augmentation as radiographs usually bear it; what is stated beyond it is taken back to it.
+ORDINARY = {"rotation": 15.0, "shift": 0.1, "zoom": 0.15, "brightness": 0.2, "contrast": 0.2, "noise": 0.05}
+# What a validation score of this height leaves to be gained by milder augmentation is little.
+GOOD = {"auc": 0.9, "dice": 0.8, "iou": 0.7, "accuracy": 0.9, "f1": 0.8}
+
+
+def _full_rate(case: Case) -> NDArray[np.bool_]:
+    """(E,) epochs whose learning rate could still move something: a curve that rests because the rate is spent rests anyway."""
+    rates, peak = case.chart.values("learning_rate"), peak_rate(case)
+    return np.asarray(np.isnan(rates) | (rates >= 0.2 * peak)) if peak > 0 else np.ones(len(case.chart), dtype=bool)
+
+
+def underfitting(case: Case) -> Signs | Lacking | None:
+    """The training score itself has come to rest at a modest figure, with validation beside it."""
+    name = next((each for each in MODEST if case.chart.has(f"train.{each}", f"val.{each}", points=FEWEST_EPOCHS)), None)
+    if name is None:
+        return Lacking(f"{FEWEST_EPOCHS} epochs of AUC, Dice or IoU on both splits")
+    train, val = case.chart.values(f"train.{name}"), case.chart.values(f"val.{name}")
+    rows = np.flatnonzero(np.isfinite(train) & np.isfinite(val) & _full_rate(case) & case.settled)
+    rows = rows[len(rows) // 2 :]
+    if len(rows) < 5:
+        return Lacking(
+            "ten epochs with a learning rate of a fifth of its peak or more: where the rate is spent, every curve rests"
+        )
+    slope = trend(train[rows], case.chart.epochs[rows])
+    level, gap = float(train[rows].mean()), float((train[rows] - val[rows]).mean())
+    poor, modest = MODEST[name]
+    if level >= modest or abs(gap) > NO_GAP or not case.learned_on("train") or (name != "auc" and level < LOW_OVERLAP):
+        return None
+    if slope.rises and slope.high * len(rows) > 0.01:
+        return None  # it is still on its way
+    changes, why = _release(case)
+    severity: Severity = "warning" if level < poor or why else "note"
+    text = f"train.{name} rests at {figure(level)} over {len(rows)} epochs, {figure(gap)} above val.{name}: the training samples "
+    text += f"themselves are not fitted{f', and {why}' if why else ''}."
+    evidence = (
+        Evidence(
+            f"train.{name}", level, float(case.chart.epochs[rows[-1]]), expected=modest, basis=f"mean of {len(rows)} epochs"
+        ),
+        Evidence(f"slope of train.{name}", slope.slope, None, slope.low, slope.high, 0.0, "a change an epoch, at full rate"),
+    )
+    actions = (
+        "learn 32 samples by heart with dropout, weight decay and augmentation off: if that fails, optimiser or network "
+        "limit it; "
+        "if it works, take the regularisation back step by step, then a larger network",
+        "look at the training samples with the largest loss: labels that are wrong set the same ceiling",
+    )
+    first = (float(case.chart.epochs[rows[0]]),)
+    return Signs(text, evidence, severity, 0.75 if why else 0.55, changes, actions, first)
+
+
+def _release(case: Case) -> tuple[tuple[Change, ...], str]:
+    """The strongest of what is stated to hold the network back, taken back; and that in words."""
+    changes: list[Change] = []
+    words: list[str] = []
+    for key, strong, to in (
+        ("model.dropout", 0.5, 0.2), ("training.weight_decay", 0.05, 1e-4), ("loss.label_smoothing", 0.2, 0.05),
+    ):  # fmt: skip
+        value = case.facts.number(key)
+        if value > strong:
+            changes += set_fact(case, key, to, "what regularises is for a network that fits its training samples")
+            words.append(f"{key} is {figure(value)}")
+    return tuple(changes), joined(words)
+
+
+# --- labels that contradict each other ----------------------------------------------------------------------------------------
+
+
+def label_noise(case: Case) -> Signs | Lacking | None:
+    """The calls are clear, and a share of the labels contradicts them, in training as in validation."""
+    found = [_two_heaps(case, part) for part in ("", *case.chart.parts("val.probability.p25"))]
+    signs = next((each for each in found if isinstance(each, Signs)), None)
+    if signs is not None:
+        return signs
+    below = _below_validation(case)
+    if below is not None:
+        return below
+    return (
+        None
+        if None in found
+        else Lacking("the quantiles of val.probability of a class with a prevalence between 0.25 and 0.75, and val.accuracy")
+    )
+
+
+def _two_heaps(case: Case, part: str) -> Signs | Lacking | None:
+    """Probabilities in two narrow heaps that lie well inside 0 and 1: what a network says of labels flipped by chance.
+
+    A hard task spreads its probabilities over the whole range; flipped labels leave two heaps, at the share of flips and at
+    one minus it, and the error rate is that share.
+    """
+    suffix = f"[{part}]" if part else ""
+    quantiles = [case.chart.values(f"val.probability.{name}{suffix}") for name in ("p5", "p25", "p75", "p95")]
+    labels, accuracy = case.labels("val"), case.chart.values("val.accuracy")
+    share = (
+        math.nan if labels is None else float(labels.share[labels.names.index(part)]) if part in labels.names else labels.single
+    )
+    rows = np.flatnonzero(np.isfinite(np.stack([*quantiles, accuracy])).all(axis=0))
+    if not 0.25 <= share <= 0.75 or len(rows) < 3:
+        return Lacking("the quantiles of val.probability, and val.accuracy")
+    low, lower, upper, high = (np.log(each / (1 - each)) for each in (np.clip(q[rows[-3:]], 1e-6, 1 - 1e-6) for q in quantiles))
+    narrow = np.maximum(lower - low, high - upper) < 0.25 * (upper - lower)
+    floor, ceiling = float(quantiles[1][rows[-1]]), float(quantiles[2][rows[-1]])
+    errors, expected = 1.0 - float(accuracy[rows[-1]]), 0.5 * (floor + 1.0 - ceiling)
+    if not narrow.all() or floor < 0.05 or ceiling > 0.95 or ceiling - floor < 0.2 or abs(errors - expected) > 0.05:
+        return None
+    trained = case.chart.points("train.accuracy")[1]
+    if len(trained) and 1.0 - float(trained[-1]) < errors - 0.1:
+        return None  # training labels are learned by heart
+    name = f"val.probability{suffix}"
+    text = (
+        f"{name} lies in two narrow heaps, at {figure(floor)} and {figure(ceiling)}, and {errors:.1%} of the calls are "
+        "wrong: the "
+        f"network tells two groups apart and has learned that about {expected:.0%} of their labels say the opposite."
+    )
+    epoch = float(case.chart.epochs[rows[-1]])
+    evidence = (
+        Evidence("1 − val.accuracy", errors, epoch, expected=expected, basis="mean distance of the heaps from 0 and 1"),
+        Evidence(f"val.probability.p25{suffix}", floor, epoch, expected=0.0, basis="upper edge of the low heap"),
+        Evidence(f"val.probability.p75{suffix}", ceiling, epoch, expected=1.0, basis="lower edge of the high heap"),
+    )
+    return Signs(text, evidence, "warning", 0.65, (), RELABEL, (float(case.chart.epochs[rows[0]]),))
+
+
+RELABEL = (
+    "have 50 samples read again that the network calls against their label with most confidence",
+    "compare the error rate by source, reader and year: noise is rarely spread evenly",
+)
+
+
+def _below_validation(case: Case) -> Signs | None:
+    """A training score that stays under the validation score though nothing makes training harder."""
+    off = all(key in case.facts and not case.facts.get(key) for key in ("augmentation", "model.dropout"))
+    name = next((each for each in ("auc", "dice", "accuracy") if case.chart.has(f"train.{each}", f"val.{each}", points=8)), None)
+    if not off or name is None or case.balanced_sampler:
+        return None
+    epochs, val, train = case.pair(f"val.{name}", f"train.{name}")
+    val, train = val[len(val) // 2 :], train[len(train) // 2 :]
+    error = case.null_error("val") if name == "auc" else math.nan
+    gap = float((val - train).mean())
+    if gap < max(0.04, 0.0 if math.isnan(error) else 2 * error) or not (val > train).all() or trend(train).rises:
+        return None
+    text = (
+        f"train.{name} rests at {figure(float(train.mean()))}, val.{name} at {figure(float(val.mean()))}, with neither "
+        "augmentation "
+        "nor dropout: what is learned fits the validation labels better than those that it was learned from."
+    )
+    against = Evidence(f"train.{name}", float(train.mean()), float(epochs[-1]), expected=float(val.mean()), basis="validation")
+    return Signs(text, (against,), "warning", 0.5, (), RELABEL, (float(epochs[len(epochs) // 2]),))
+
+
+# --- augmentation -------------------------------------------------------------------------------------------------------------
+
+
+def augmentation_too_strong(case: Case) -> Signs | Lacking | None:
+    """Training is harder than validation to the end, by augmentation."""
+    found = _training_is_harder(case)
+    if not isinstance(found, tuple):
+        return found
+    name, trained, validated, first = found
+    stated = {key: case.facts.number(f"augmentation.{key}") for key in ORDINARY}
+    beyond = {key: value for key, value in stated.items() if value > ORDINARY[key]}
+    on = case.facts.get("augmentation") or any(value > 0 for value in stated.values())
+    if not on:
+        return None if "augmentation" in case.facts else Lacking("augmentation: training is harder than validation")
+    dropout = case.facts.number("model.dropout")
+    severity: Severity = "warning" if validated < GOOD[name] else "note"
+    text = (
+        f"train.{name} is {figure(trained)} and val.{name} {figure(validated)} in the second half of the run: what the network "
+    )
+    text += "trains on is harder than what it is for"
+    text += f"; {joined([f'{key} {figure(value)}' for key, value in beyond.items()])} is more than is usual." if beyond else "."
+    evidence = [Evidence(f"train.{name}", trained, float(case.chart.epochs[-1]), expected=validated, basis="validation")]
+    evidence += [
+        Evidence(f"augmentation.{key}", value, None, expected=ORDINARY[key], basis="usual") for key, value in beyond.items()
+    ]
+    why = "no more than readers meet in practice"
+    changes = tuple(change for key in beyond for change in set_fact(case, f"augmentation.{key}", ORDINARY[key], why))
+    changes = changes or set_fact(case, "augmentation", "mild", why)
+    actions = ("look at 16 augmented samples: can a reader still tell their label?",)
+    sure = 0.8 if beyond else 0.4 if dropout >= 0.5 else 0.6
+    return Signs(text, tuple(evidence), severity, sure, changes, actions, (first,))
+
+
+def _training_is_harder(case: Case) -> tuple[str, float, float, float] | Lacking | None:
+    """The score by which training stays behind validation, both its levels, and the first epoch of the second half."""
+    names = ("auc", "dice", "iou") if case.balanced_sampler else tuple(GOOD)
+    name = next((each for each in names if case.chart.has(f"train.{each}", f"val.{each}", points=6)), None)
+    if name is None:
+        return Lacking("six epochs of a score on both splits, and augmentation")
+    epochs, val, train = case.pair(f"val.{name}", f"train.{name}")
+    half = len(epochs) // 2
+    if len(epochs) < 6 or not (train[half:] < val[half:]).mean() >= 0.8 or float((val - train)[half:].mean()) < 0.05:
+        return None
+    _, losses, trained = case.pair("val.loss", "train.loss")
+    if len(losses) and not case.balanced_sampler and (trained > 1.1 * losses)[len(losses) // 2 :].mean() < 0.8:
+        return None
+    return name, float(train[half:].mean()), float(val[half:].mean()), float(epochs[half])
+
+
+FITTING: dict[str, Fault] = {
+    "underfitting": Fault(
+        id="underfitting",
+        name="Underfitting",
+        family="fitting",
+        level="cause",
+        means="The score on the training samples themselves comes to rest at a modest figure, with validation beside it.",
+        needs="ten epochs of AUC, Dice or IoU on both splits, at a learning rate that still moves something",
+        signature=underfitting,
+        severity=(
+            "warning where the training AUC rests under 0.6 (Dice 0.33, IoU 0.2), or strong regularisation is stated; else a "
+            "note up to 0.8 (0.65, 0.5), where a hard task looks the same"
+        ),
+        dose="what is stated to regularise strongly, taken back; then a larger network",
+        lookalikes=(
+            Lookalike("still_improving", "the training score still rises"),
+            Lookalike("label_noise", "probabilities in two narrow heaps: the groups are told apart, the labels contradict them"),
+            Lookalike("learning_rate_too_low", "update_ratio"),
+            Lookalike("augmentation_too_strong", "the training score lies under the validation score"),
+            Lookalike("a hard task", "readers who see the same images do no better"),
+        ),
+        harmful=("augmentation, dropout or weight decay against an overfit that is not there", "early stopping"),
+        source="a network that can learn random labels (Zhang et al. 2017) can fit its training set",
+    ),
+    "label_noise": Fault(
+        id="label_noise",
+        scope="classification",
+        name="Labels that contradict each other",
+        family="fitting",
+        level="cause",
+        means="A share of the labels is wrong: the calls are clear, and that share contradicts them, on both splits alike.",
+        needs=(
+            "the quantiles of val.probability of a class that is not rare, and val.accuracy; or scores on both splits with "
+            "augmentation and dropout stated as off"
+        ),
+        signature=label_noise,
+        severity="warning",
+        dose="none: have the most confident contradictions read again",
+        explains=("underfitting",),
+        lookalikes=(
+            Lookalike("underfitting", "probabilities spread over the whole range: the groups are not told apart"),
+            Lookalike("overfitting", "the training labels are learned by heart, wrong ones too: early stopping helps then"),
+            Lookalike("label smoothing", "loss.label_smoothing sets the heaps off from 0 and 1, but the calls are right"),
+            Lookalike("augmentation_too_strong", "augmentation is on"),
+        ),
+        harmful=("a larger network, or more epochs: wrong labels are learned by heart last",),
+        source="labels flipped with probability e leave the best probability at e and 1 − e; Northcutt et al. 2021",
+    ),
+    "augmentation_too_strong": Fault(
+        id="augmentation_too_strong",
+        name="Augmentation too strong",
+        family="fitting",
+        level="cause",
+        means="What the network trains on stays harder than what it is for: the training score lies under the validation score.",
+        needs="six epochs of a score on both splits, and augmentation",
+        signature=augmentation_too_strong,
+        severity="warning where the validation score leaves much to be gained (AUC under 0.9, Dice under 0.8), else a note",
+        dose="what exceeds the usual back to it (rotation 15°, shift 0.1, zoom 0.15, brightness and contrast 0.2), else mild",
+        explains=("underfitting", "still_improving"),
+        lookalikes=(
+            Lookalike("dropout", "model.dropout off in one epoch: the gap closes"),
+            Lookalike("label_noise", "augmentation and dropout are off"),
+            Lookalike("leakage_suspected", "the validation score is near 1 from the first epoch on"),
+        ),
+        harmful=("no augmentation at all on a small set",),
+        source="training figures are taken on augmented samples; TrivialAugment (Müller and Hutter 2021) on strength",
+    ),
+}  # fmt: skip

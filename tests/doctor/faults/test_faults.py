@@ -1,0 +1,579 @@
+"""Every fault: a chart that shows it, the chart of a look-alike that must not be called by its name, and where it abstains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from osler.doctor.chart import Chart
+from osler.doctor.diagnose import diagnose
+from osler.doctor.faults import FAULTS
+from osler.doctor.findings import Diagnosis, Finding
+
+Floats = NDArray[np.float64]
+Columns = dict[str, Any]
+
+E = 16
+EPOCHS = np.arange(E)
+# Jitter that is always the same, of about standard deviation 0.7, and belongs to no epoch's course.
+JITTER = np.sin(2.4 * EPOCHS + 0.3)
+
+
+def rises(low: float, high: float, pace: float = 4.0, jitter: float = 0.004) -> Floats:
+    """A curve that climbs towards a height, as a score of a run that learns."""
+    return high - (high - low) * np.exp(-EPOCHS / pace) + jitter * JITTER
+
+
+def falls(high: float, low: float, pace: float = 4.0, jitter: float = 0.004) -> Floats:
+    """A curve that comes down, as a loss of a run that learns."""
+    return rises(high, low, pace, jitter)
+
+
+def flat(level: float, jitter: float = 0.004) -> Floats:
+    """A curve that stands still but for its jitter."""
+    return level + jitter * JITTER
+
+
+# A binary set of 2,000 validation samples, half of them positive; the floor of its BCE is 0.693.
+EVEN: Columns = {
+    "task": "binary", "loss.type": "bce", "prevalence.train": 0.5, "prevalence.val": 0.5, "samples.train": 8000,
+    "samples.val": 2000,
+}  # fmt: skip
+# The same with one positive in ten, which has the floor 0.325.
+RARE: Columns = {**EVEN, "prevalence.train": 0.1, "prevalence.val": 0.1}
+MASKS: Columns = {"task": "segmentation"}
+LEARNS: Columns = {
+    "train.loss": falls(0.69, 0.35), "val.loss": falls(0.69, 0.42), "train.auc": rises(0.6, 0.9), "val.auc": rises(0.6, 0.87)
+}  # fmt: skip
+LEARNS_RARE: Columns = {**LEARNS, "train.loss": falls(0.33, 0.2), "val.loss": falls(0.33, 0.23)}
+COIN: Columns = {"train.loss": flat(0.694), "val.loss": flat(0.695), "train.auc": flat(0.5, 0.01), "val.auc": flat(0.5, 0.01)}
+SEGMENTS: Columns = {
+    "train.loss": falls(0.9, 0.3),
+    "val.loss": falls(0.9, 0.35),
+    "train.dice": rises(0.2, 0.8),
+    "val.dice": rises(0.2, 0.75),
+}
+LOW_DICE: Columns = {
+    "train.loss": falls(0.95, 0.85),
+    "train.dice": rises(0.03, 0.06, jitter=0.001),
+    "val.dice": rises(0.05, 0.09, jitter=0.001),
+}
+BOWL = np.array([0.6, 0.52, 0.46, 0.44, 0.46, 0.5, 0.55, 0.6, 0.66, 0.72, 0.78, 0.84, 0.9, 0.96, 1.02, 1.08])
+SINKS = np.array([0.7, 0.78, 0.81, 0.82, 0.81, 0.8, 0.79, 0.78, 0.77, 0.76, 0.75, 0.74, 0.73, 0.72, 0.71, 0.7])
+OVERFITS: Columns = {"train.loss": falls(0.65, 0.05), "val.loss": BOWL, "train.auc": rises(0.7, 0.99), "val.auc": SINKS}
+COSINE = 1e-3 * 0.5 * (1 + np.cos(np.pi * EPOCHS / E))
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a chart holds; `like` is what it is a picture of instead."""
+
+    columns: Columns
+    facts: Columns
+    like: str = ""
+
+    def diagnosis(self) -> Diagnosis:
+        return diagnose(Chart.of(self.columns, self.facts))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The cases of a fault: that shows it, that looks the same, that lacks what it needs."""
+
+    shows: Given
+    looks: Given
+    lacks: Given
+
+
+def given(columns: Columns, facts: Columns | None = None, like: str = "") -> Given:
+    return Given(columns, facts or {}, like)
+
+
+ONE_SIDED = {"val.positive_rate": np.ones(E), "val.f1": flat(0.667, 0.0), "val.accuracy": flat(0.5, 0.0)}
+NONE_FOUND = {"val.positive_rate": np.zeros(E), "val.f1": np.zeros(E)}
+FLIPS = {"val.positive_rate": np.tile([1.0, 0.0], E // 2)}
+MULTI: Columns = {
+    "task": "multilabel", "classes": ["Mass", "Nodule", "Hernia"], "samples.train": 20000, "samples.val": 5000,
+          "loss.type": "bce",
+    "prevalence.val": {"Mass": 0.3, "Nodule": 0.2, "Hernia": 0.1}, "prevalence.train": {"Mass": 0.3, "Nodule": 0.2,
+          "Hernia": 0.1},
+}  # fmt: skip
+GOOD_CLASSES = {"val.auc": rises(0.6, 0.8), "val.auc[Mass]": rises(0.6, 0.85), "val.auc[Nodule]": rises(0.6, 0.8)}
+WEIGHTS = [2.3, 4.0, 9.0]  # negatives / positives of these three
+TOO_FEW = {"samples.val": 30, "samples.train": 8000, "task": "binary", "prevalence.val": 0.2}
+HEAPS = {
+    "val.probability.p5": flat(0.13, 0.002), "val.probability.p25": flat(0.15, 0.002), "val.probability.p75": flat(0.85, 0.002),
+    "val.probability.p95": flat(0.87, 0.002), "val.accuracy": flat(0.85), "train.accuracy": flat(0.855),
+}  # fmt: skip
+SPREAD = {
+    "val.probability.p5": flat(0.1), "val.probability.p25": flat(0.3), "val.probability.p75": flat(0.7),
+    "val.probability.p95": flat(0.9), "val.accuracy": flat(0.68), "train.accuracy": flat(0.685),
+}  # fmt: skip
+HARDER = {"train.loss": falls(0.75, 0.62), "val.loss": falls(0.7, 0.5), "train.auc": rises(0.55, 0.7), "val.auc": rises(0.6, 0.8)}
+ARRESTED = np.array([0.2, 0.5, 0.65, 0.7, 0.72, 0.73, 0.72, 0.73, 0.72, 0.73, 0.0, 0.01, 0.0, 0.0, 0.01, 0.0])
+SWINGS = np.array([0.7, 0.6, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.1, 0.5, 2.9, 0.4, 1.9, 0.3, 0.5])
+TWO_MODES = {"train_mode_loss.train_mode": flat(0.35), "train_mode_loss.eval_mode": flat(1.2, 0.05)}
+
+CASES: dict[str, Entry] = {
+    # learning
+    "not_learning": Entry(
+        given(COIN, EVEN),
+        given({"val.auc": flat(0.5, 0.02), "train.auc": rises(0.6, 0.9), "train.loss": falls(0.5, 0.2)}, TOO_FEW,
+              "small_validation"),
+        given({"train.loss": flat(0.694)}),
+    ),
+    "stuck_loss": Entry(
+        given({"train.loss": flat(0.694), "val.loss": flat(0.695)}, EVEN),
+        given({"train.loss": flat(0.12, 0.001), "val.loss": flat(0.15, 0.001), "val.auc": flat(0.97)}, EVEN, "a converged run"),
+        given({"train.loss": [0.7, 0.7]}),
+    ),
+    "frozen_network": Entry(
+        given({**COIN, "gradient_norm.median": np.zeros(E), "update_ratio.median": np.zeros(E)}, EVEN),
+        given({**COIN, "gradient_norm.median": flat(0.2), "update_ratio.median": flat(2e-6, 1e-7)}, EVEN,
+              "learning_rate_too_low"),
+        given({"train.loss": flat(0.694)}),
+    ),
+    # predictions
+    "single_class_prediction": Entry(
+        given({**COIN, **ONE_SIDED}, EVEN),
+        given({"val.auc": rises(0.6, 0.85), "val.f1": flat(0.02, 0.001), "val.positive_rate": flat(0.002, 1e-4)}, RARE,
+              "threshold_mismatch"),
+        given({"val.auc": flat(0.5)}, EVEN),
+    ),
+    "alternating_prediction": Entry(
+        given({**COIN, **FLIPS}, EVEN), given({**COIN, **ONE_SIDED}, EVEN, "not_learning"), given({"val.auc": flat(0.5)}, EVEN)
+    ),
+    "chance_auc": Entry(
+        given({"val.auc": flat(0.5, 0.01)}, EVEN),
+        given({"val.auc": flat(0.52, 0.05)}, TOO_FEW, "small_validation"),
+        given({"val.auc": [0.5, 0.51]}, EVEN),
+    ),
+    "inverted_scores": Entry(
+        given({"train.auc": rises(0.6, 0.9), "val.auc": 1 - rises(0.6, 0.85)}, EVEN),
+        given({"val.auc": flat(0.49, 0.01)}, EVEN, "chance_auc"),
+        given({"val.auc": flat(0.3)}),
+    ),
+    # classes
+    "class_late_collapse": Entry(
+        given({**GOOD_CLASSES, "val.auc[Hernia]": np.r_[rises(0.6, 0.8)[:10], 0.5 + 0.02 * JITTER[10:]]}, MULTI),
+        given({"val.dice": ARRESTED, "val.dice[a]": ARRESTED, "val.dice[b]": ARRESTED}, MASKS, "late_collapse"),
+        given({"val.auc": rises(0.6, 0.8)}, MULTI),
+    ),
+    "class_inverted": Entry(
+        given({**GOOD_CLASSES, "val.auc[Hernia]": 1 - rises(0.55, 0.75)}, MULTI),
+        given({"val.auc": 1 - rises(0.6, 0.8), **{f"val.auc[{name}]": 1 - rises(0.6, 0.8) for name in MULTI["classes"]}}, MULTI,
+              "inverted_scores"),
+        given(GOOD_CLASSES, {"task": "multilabel"}),
+    ),
+    "class_not_learned": Entry(
+        given({**GOOD_CLASSES, "val.auc[Hernia]": flat(0.5, 0.008)}, MULTI),
+        given({**GOOD_CLASSES, "val.auc[Hernia]": 1 - rises(0.55, 0.75)}, MULTI, "class_inverted"),
+        given({"val.auc": rises(0.6, 0.8)}, MULTI),
+    ),
+    # measures
+    "threshold_mismatch": Entry(
+        given({"val.auc": rises(0.6, 0.85), "val.f1": flat(0.02, 0.001)}, RARE),
+        given({"val.auc": flat(0.5, 0.01), **NONE_FOUND, "val.loss": flat(0.33), "train.loss": flat(0.33)}, RARE, "not_learning"),
+        given({"val.auc": rises(0.6, 0.85)}, RARE),
+    ),
+    "accuracy_is_majority": Entry(
+        given({"val.accuracy": flat(0.9, 0.0005), "val.auc": flat(0.5, 0.01)}, RARE),
+        given({"val.accuracy": flat(0.9, 0.0005), "val.auc": rises(0.6, 0.85)}, RARE, "a good ranking with a poor threshold"),
+        given({"val.accuracy": flat(0.9)}),
+    ),
+    # weights
+    "weight_not_in_force": Entry(
+        given({**FLIPS, "val.loss": flat(1.2599, 0.0004), "val.auc": flat(0.5, 0.02)}, {**RARE, "loss.pos_weight": 2.0}),
+        given({**FLIPS, "val.loss": flat(1.2599, 0.0004), "val.auc": flat(0.5, 0.02)},
+              {**RARE, "loss.pos_weight": 2.0, "loss.type": "focal"}, "another loss"),
+        given(LEARNS, {**EVEN, "loss.pos_weight": 2.0}),
+    ),
+    "pos_weight_inverted": Entry(
+        given(LEARNS, {**RARE, "loss.pos_weight": 0.11}),
+        given(LEARNS, {**EVEN, "prevalence.train": 0.8, "prevalence.val": 0.8, "loss.pos_weight": 0.25},
+              "class weights that balance classes among themselves"),
+        given(LEARNS, {"task": "binary", "loss.type": "bce", "loss.pos_weight": 0.11}),
+    ),
+    "pos_weight_too_large": Entry(
+        given({**LEARNS, "val.recall": flat(0.99), "val.precision": flat(0.12)}, {**RARE, "loss.pos_weight": 60.0}),
+        given(LEARNS, {**RARE, "loss.pos_weight": 40.0, "data.sampler": "balanced", "prevalence.drawn": 0.5},
+              "double_correction"),
+        given(LEARNS, {"task": "binary", "loss.type": "bce", "loss.pos_weight": 60.0}),
+    ),
+    "pos_weight_order": Entry(
+        given(GOOD_CLASSES, {**MULTI, "loss.pos_weight": WEIGHTS[::-1]}),
+        given(GOOD_CLASSES, {**MULTI, "loss.pos_weight": [40.0, 40.0, 40.0]}, "pos_weight_too_large"),
+        given(GOOD_CLASSES, {"task": "multilabel", "loss.type": "bce", "loss.pos_weight": WEIGHTS}),
+    ),
+    # imbalance
+    "double_correction": Entry(
+        given(LEARNS, {**RARE, "loss.pos_weight": 9.0, "data.sampler": "weighted"}),
+        given(LEARNS, {**RARE, "loss.pos_weight": 60.0, "data.sampler": "none"}, "pos_weight_too_large"),
+        given(LEARNS, {**RARE, "loss.pos_weight": 9.0}),
+    ),
+    "focal_alpha_low": Entry(
+        given({"val.auc": rises(0.6, 0.8), "val.f1": flat(0.002, 1e-4)}, {**RARE, "loss.type": "focal", "loss.alpha": 0.25}),
+        given({"val.auc": rises(0.6, 0.85), "val.f1": flat(0.02, 0.001)}, RARE, "threshold_mismatch"),
+        given({"val.auc": rises(0.6, 0.85)}, {"task": "binary"}),
+    ),
+    "focal_alpha_high": Entry(
+        given(LEARNS, {**EVEN, "loss.type": "focal", "loss.alpha": 0.9, "loss.gamma": 2.0}),
+        given(LEARNS, {**RARE, "loss.pos_weight": 60.0}, "pos_weight_too_large"),
+        given(LEARNS, {"task": "binary", "loss.type": "focal", "loss.alpha": 0.9, "loss.gamma": 2.0}),
+    ),
+    "focal_gamma_high": Entry(
+        given({"val.auc": flat(0.5, 0.01), "train.loss": flat(0.006, 1e-5)}, {**EVEN, "loss.type": "focal", "loss.gamma": 7.0}),
+        given({"val.auc": rises(0.6, 0.8)}, {**RARE, "loss.type": "focal", "loss.gamma": 2.0, "loss.alpha": 0.25},
+              "focal_alpha_low"),
+        given(LEARNS, {**EVEN, "loss.type": "focal"}),
+    ),
+    "output_bias_wrong": Entry(
+        given(LEARNS_RARE, {**RARE, "loss.pos_weight": 9.0, "model.output_bias": "prior"}),
+        given(LEARNS_RARE, {**RARE, "model.output_bias": "zero"}, "output_bias_zero"),
+        given(LEARNS_RARE, RARE),
+    ),
+    "output_bias_zero": Entry(
+        given(LEARNS_RARE, {**RARE, "model.output_bias": "zero"}),
+        given({"train.loss": flat(2.0, 0.1), "val.loss": flat(2.0, 0.1), "val.auc": flat(0.5, 0.01)},
+              {**RARE, "model.output_bias": "floor"}, "learning_rate_too_high"),
+        given(LEARNS_RARE, RARE),
+    ),
+    # rates
+    "learning_rate_too_high": Entry(
+        given({"train.loss": flat(1.6, 0.3), "val.loss": flat(2.0, 0.4), "val.auc": flat(0.5, 0.01),
+              "update_ratio.median": flat(0.05)}, EVEN),
+        given({**COIN, "input.mean": flat(0.5), "input.sd": flat(0.3), "update_ratio.median": flat(1e-3, 1e-4)}, EVEN,
+              "input_out_of_range"),
+        given({"train.loss": flat(0.694)}),
+    ),
+    "learning_rate_too_low": Entry(
+        given({**COIN, "update_ratio.median": flat(2e-6, 1e-7)}, EVEN),
+        given({**LOW_DICE, "learning_rate": 2e-5 * (EPOCHS + 1)}, {**MASKS, "training.warmup_epochs": 20,
+              "training.learning_rate": 1e-3},
+              "warmup_too_long"),
+        given(LEARNS, EVEN),
+    ),
+    # schedule
+    "warmup_too_long": Entry(
+        given({**LOW_DICE, "learning_rate": 2e-5 * (EPOCHS + 1)}, {**MASKS, "training.warmup_epochs": 20}),
+        given({**COIN, "update_ratio.median": flat(2e-6, 1e-7)}, {**EVEN, "training.warmup_epochs": 1, "training.epochs": 30},
+              "learning_rate_too_low"),
+        given(LEARNS, EVEN),
+    ),
+    "rate_spent_early": Entry(
+        given({"val.auc": 0.6 + 0.012 * EPOCHS, "learning_rate": np.r_[np.full(6, 1e-3), np.full(10, 1e-6)]}, EVEN),
+        given({"val.auc": rises(0.6, 0.9, 1.5), "learning_rate": np.r_[np.full(6, 1e-3), np.full(10, 1e-6)]}, EVEN,
+              "a converged run"),
+        given({"val.auc": rises(0.6, 0.9)}, EVEN),
+    ),
+    "schedule_unfinished": Entry(
+        given({**LEARNS, "learning_rate": 1e-3 * 0.5 * (1 + np.cos(np.pi * EPOCHS / 100))},
+              {**EVEN, "training.schedule": "cosine", "training.epochs": E}),
+        given({"val.auc": 0.6 + 0.012 * EPOCHS, "learning_rate": 1e-3 * 0.5 * (1 + np.cos(np.pi * EPOCHS / 100))},
+              {**EVEN, "training.schedule": "cosine", "training.epochs": 100, "stop_reason": "early stopping"},
+                    "premature_stopping"),
+        given(LEARNS, EVEN),
+    ),
+    "premature_stopping": Entry(
+        given({"val.auc": 0.6 + 0.012 * EPOCHS}, {**EVEN, "stop_reason": "early stopping", "training.epochs": 100}),
+        given(OVERFITS, {**EVEN, "stop_reason": "early stopping", "training.epochs": 100}, "overfitting"),
+        given({"val.auc": 0.6 + 0.012 * EPOCHS}, EVEN),
+    ),
+    "still_improving": Entry(
+        given({"val.auc": 0.6 + 0.012 * EPOCHS + 0.002 * JITTER}, EVEN),
+        given({"val.auc": flat(0.56, 0.002), "update_ratio.median": flat(2e-6, 1e-7)}, EVEN, "learning_rate_too_low"),
+        given({"train.loss": falls(0.69, 0.35)}, EVEN),
+    ),
+    # stability
+    "diverging_loss": Entry(
+        given({"train.loss": np.r_[falls(0.7, 0.2)[:10], [0.3, 0.5, 0.8, 0.9, 1.0, 1.1]]}),
+        given({"train.loss": np.r_[falls(0.7, 0.2, jitter=0.05)[:15], 0.6], "val.loss": falls(0.7, 0.3)}, {},
+              "a last batch of a few samples"),
+        given({"train.loss": [0.7, 0.5, 0.9]}),
+    ),
+    "late_collapse": Entry(
+        given({"val.dice": ARRESTED}, MASKS),
+        given(OVERFITS, EVEN, "overfitting"),
+        given({"val.dice": [0.5, 0.6, 0.0]}, MASKS),
+    ),
+    "unstable_validation": Entry(
+        given({"train.loss": falls(0.69, 0.35), "val.loss": SWINGS}),
+        given({"train.loss": falls(0.65, 0.05), "val.loss": BOWL, "val.auc": SINKS}, EVEN, "overfitting"),
+        given({"train.loss": falls(0.69, 0.35)}),
+    ),
+    # numerics
+    "non_finite": Entry(
+        given({"train.loss": np.r_[falls(0.69, 0.4)[:8], np.full(8, np.inf)]}),
+        given({"train.loss": falls(0.69, 0.4), "val.loss": np.where(EPOCHS % 5 == 4, 0.5, np.nan)}, {},
+              "a validation that is not run in every epoch"),
+        given({"val.auc": rises(0.6, 0.8)}),
+    ),
+    "negative_loss": Entry(
+        given({"train.loss": np.linspace(0.4, -20, E)}, {"loss.type": "bce"}),
+        given({"train.loss": np.linspace(-0.1, -0.8, E), "val.dice": rises(0.1, 0.8)}, {**MASKS, "loss.type": "dice"},
+              "an overlap loss defined as −Dice"),
+        given({"train.loss": np.linspace(0.4, -20, E)}),
+    ),
+    "saturated_outputs": Entry(
+        given({"train.loss": 100 * (1 - flat(0.745)), "train.accuracy": flat(0.745)}),
+        given({"train.loss": flat(25.0, 6.0), "train.accuracy": flat(0.5, 0.02), "update_ratio.median": flat(0.3)}, EVEN,
+              "learning_rate_too_high"),
+        given({"train.loss": flat(25.4)}),
+    ),
+    "double_activation": Entry(
+        given({**LEARNS, "val.probability.p5": flat(0.505, 0.001), "val.probability.p95": flat(0.725, 0.001)}, EVEN),
+        given({**LEARNS, "val.probability.p5": flat(0.55, 0.001), "val.probability.p95": flat(0.95, 0.001)},
+              {**RARE, "loss.pos_weight": 60.0}, "pos_weight_too_large"),
+        given(LEARNS, EVEN),
+    ),
+    # gradients
+    "vanishing_gradients": Entry(
+        given({**COIN, "gradient_norm.median": 2.0 * 0.3**EPOCHS}, EVEN),
+        given({"val.auc": flat(0.5, 0.01), "train.loss": flat(0.006, 1e-5), "gradient_norm.median": flat(2e-3, 1e-4)},
+              {**EVEN, "loss.type": "focal", "loss.gamma": 7.0}, "focal_gamma_high"),
+        given(COIN, EVEN),
+    ),
+    "exploding_gradients": Entry(
+        given({"train.loss": np.r_[falls(0.69, 0.4)[:10], [0.6, 0.9, 2.0, 8.0, 40.0, 300.0]], "gradient_norm.median":
+               np.r_[flat(0.8)[:10], [3.0, 10.0, 60.0, 400.0, 3e3, 2e4]]}, EVEN),
+        given({**LEARNS, "gradient_norm.median": flat(900.0, 40.0)}, EVEN, "a loss that is a sum over the batch"),
+        given(LEARNS, EVEN),
+    ),
+    "updates_underflow": Entry(
+        given({**COIN, "gradient_norm.median": flat(0.2), "update_ratio.median": flat(3e-9, 1e-10)}, EVEN),
+        given({**COIN, "gradient_norm.median": flat(0.2), "update_ratio.median": flat(2e-6, 1e-7)}, EVEN,
+              "learning_rate_too_low"),
+        given({**COIN, "update_ratio.median": flat(3e-9, 1e-10)}, EVEN),
+    ),
+    "steps_skipped": Entry(
+        given({**COIN, "skipped_steps": flat(180.0), "step": 250.0 * (EPOCHS + 1)}, EVEN),
+        given({**LEARNS, "skipped_steps": np.r_[40.0, np.zeros(E - 1)], "step": 250.0 * (EPOCHS + 1)}, EVEN,
+              "a loss scale that is being found"),
+        given(LEARNS, EVEN),
+    ),
+    # fitting
+    "underfitting": Entry(
+        given({"train.loss": falls(0.69, 0.67), "train.auc": rises(0.55, 0.68, 1.5), "val.auc": rises(0.55, 0.67, 1.5)},
+              {**EVEN, "model.dropout": 0.8, "training.weight_decay": 0.2}),
+        given({"train.auc": 0.55 + 0.012 * EPOCHS, "val.auc": 0.55 + 0.011 * EPOCHS}, EVEN, "still_improving"),
+        given({"train.auc": rises(0.55, 0.68)}, EVEN),
+    ),
+    "label_noise": Entry(
+        given({**HEAPS, "val.auc": rises(0.7, 0.85, 1.0), "train.loss": falls(0.6, 0.42)}, EVEN),
+        given({**SPREAD, "val.auc": rises(0.55, 0.7, 1.5), "train.auc": rises(0.55, 0.7, 1.5)}, EVEN, "underfitting"),
+        given(LEARNS, EVEN),
+    ),
+    "augmentation_too_strong": Entry(
+        given(HARDER, {**EVEN, "augmentation.rotation": 90.0, "augmentation.brightness": 0.9}),
+        given({**HARDER, "train.auc": rises(0.55, 0.7, 1.0), "val.auc": rises(0.6, 0.8, 1.0)},
+              {**EVEN, "augmentation": None, "model.dropout": 0.0}, "label_noise"),
+        given(HARDER, EVEN),
+    ),
+    # generalisation
+    "overfitting": Entry(
+        given(OVERFITS, EVEN),
+        given({"train.loss": falls(0.65, 0.05), "val.loss": BOWL, "val.auc": rises(0.7, 0.83, 1.0)}, EVEN, "overconfidence"),
+        given({"train.loss": falls(0.65, 0.05)}, EVEN),
+    ),
+    "overconfidence": Entry(
+        given({"train.loss": falls(0.65, 0.05), "val.loss": BOWL, "val.auc": rises(0.7, 0.83, 1.0)}, EVEN),
+        given(OVERFITS, EVEN, "overfitting"),
+        given({"val.loss": BOWL}, EVEN),
+    ),
+    # validation
+    "validation_differs": Entry(
+        given({"train.loss": falls(0.69, 0.2), "train.auc": rises(0.6, 0.98), "val.auc": flat(0.5, 0.01),
+              "val.loss": flat(0.85, 0.02)}, EVEN),
+        given(OVERFITS, EVEN, "overfitting"),
+        given({"val.auc": flat(0.5, 0.01)}, EVEN),
+    ),
+    "train_eval_gap": Entry(
+        given({**LEARNS, **TWO_MODES}, EVEN),
+        given({**LEARNS, "train_mode_loss.train_mode": flat(0.6), "train_mode_loss.eval_mode": flat(0.42)}, EVEN, "dropout"),
+        given(LEARNS, EVEN),
+    ),
+    "small_norm_batches": Entry(
+        given({**LEARNS, **TWO_MODES}, {**EVEN, "training.batch_size": 2, "model.architecture": "resnet50"}),
+        given({**LEARNS, **TWO_MODES}, {**EVEN, "training.batch_size": 32, "model.architecture": "resnet50"}, "train_eval_gap"),
+        given(LEARNS, EVEN),
+    ),
+    "best_from_noise": Entry(
+        given({"val.auc": flat(0.5, 0.02)}, EVEN),
+        given({"val.auc": flat(0.52, 0.05)}, TOO_FEW, "small_validation"),
+        given({"val.loss": flat(0.69)}, EVEN),
+    ),
+    "small_validation": Entry(
+        given({"val.auc": flat(0.6, 0.05)}, TOO_FEW),
+        given({"train.loss": falls(0.69, 0.35), "val.loss": SWINGS}, EVEN, "unstable_validation"),
+        given({"val.loss": falls(0.7, 0.4)}),
+    ),
+    # samples
+    "declared_not_loaded": Entry(
+        given({"val.prevalence": flat(0.1, 0.0), "val.n": flat(2000, 0.0), "val.auc": rises(0.6, 0.8)},
+              {"task": "binary", "prevalence.set": 0.185}),
+        given({"val.auc": rises(0.6, 0.8)}, {**EVEN, "prevalence.val": 0.2, "prevalence.train": 0.5}, "shifted_splits"),
+        given(LEARNS, EVEN),
+    ),
+    "shifted_splits": Entry(
+        given(LEARNS, {**EVEN, "prevalence.val": 0.2}),
+        given({"val.prevalence": flat(0.1, 0.0), "val.n": flat(2000, 0.0), "val.auc": rises(0.6, 0.8),
+              "train.prevalence": flat(0.1, 0.0),
+               "train.n": flat(8000, 0.0)}, {"task": "binary", "prevalence.set": 0.185}, "declared_not_loaded"),
+        given(LEARNS, {"task": "binary"}),
+    ),
+    "leakage": Entry(
+        given(LEARNS, {**EVEN, "split.patients_shared": 12}),
+        given({"train.auc": rises(0.985, 0.999), "val.auc": rises(0.991, 0.999)},
+              {**EVEN, "split.patients_shared": 0, "split.duplicates_shared": 0}, "an easy task"),
+        given(LEARNS, EVEN),
+    ),
+    "leakage_suspected": Entry(
+        given({"train.auc": rises(0.9, 0.995), "val.auc": rises(0.992, 0.999, jitter=0.0)},
+              {**EVEN, "data.split.by_patient": False, "patients.set": 900, "samples.set": 10000}),
+        given(HARDER, {**EVEN, "augmentation.rotation": 90.0}, "augmentation_too_strong"),
+        given({"val.auc": rises(0.992, 0.999)}, EVEN),
+    ),
+    "input_out_of_range": Entry(
+        given({**COIN, "input.mean": flat(0.5), "input.sd": flat(0.3)}, EVEN),
+        given({**COIN, "input.mean": flat(120.0), "input.sd": flat(55.0), "gradient_norm.median": np.zeros(E)}, EVEN,
+              "frozen_network"),
+        given(COIN, EVEN),
+    ),
+    # sampling
+    "sampler_starves_findings": Entry(
+        given(LEARNS, {**RARE, "data.sampler": "weighted", "prevalence.drawn": 0.02}),
+        given(LEARNS, {**RARE, "data.sampler": "weighted", "prevalence.drawn": 0.5, "loss.pos_weight": 9.0}, "double_correction"),
+        given(LEARNS, RARE),
+    ),
+    "batches_without_positives": Entry(
+        given({"val.auc": rises(0.6, 0.85)}, {**RARE, "prevalence.train": 0.02, "prevalence.val": 0.02,
+              "training.batch_size": 16}),
+        given(LEARNS, {**RARE, "data.sampler": "weighted", "prevalence.drawn": 0.02, "training.batch_size": 16},
+              "sampler_starves_findings"),
+        given(LEARNS, RARE),
+    ),
+    "broken_epochs": Entry(
+        given({"train.loss": np.where(EPOCHS % 2, 0.0, falls(0.7, 0.4)), "val.loss": falls(0.7, 0.45)}),
+        given({"train.loss": falls(0.7, 0.4), "val.loss": np.where(EPOCHS % 2, np.nan, 0.5)}, {},
+              "validation in every second epoch"),
+        given({"train.loss": [0.7, 0.0, 0.6]}),
+    ),
+    "slow_data": Entry(
+        given({**LEARNS, "seconds.data": flat(70.0), "seconds.epoch": flat(100.0)}, EVEN),
+        given({**LEARNS, "seconds.data": np.r_[70.0, np.full(E - 1, 2.0)], "seconds.epoch": np.r_[100.0, np.full(E - 1,
+              32.0)]}, EVEN,
+              "the first epoch only"),
+        given(LEARNS, EVEN),
+    ),
+    # masks
+    "loss_at_zero": Entry(
+        given({"train.loss": np.r_[0.42, np.zeros(E - 1)]}, MASKS),
+        given({"train.loss": np.r_[0.42, np.full(E - 1, 0.002)], "val.dice": rises(0.7, 0.93)}, MASKS, "an easy task"),
+        given({"val.dice": rises(0.1, 0.7)}, MASKS),
+    ),
+    "empty_masks": Entry(
+        given({"train.loss": falls(0.4, 0.3), "val.foreground.predicted": np.full(E, 1e-5), "val.foreground.true": np.full(E,
+              0.12)}, MASKS),
+        given({"val.foreground.predicted": np.full(E, 1e-5), "val.foreground.true": np.zeros(E), "val.recall": rises(0.4,
+              0.6)}, MASKS,
+              "masks erased by resampling"),
+        given({"train.loss": falls(0.4, 0.3)}, MASKS),
+    ),
+    "full_masks": Entry(
+        given({"val.dice": flat(0.21), "val.foreground.predicted": np.full(E, 0.98), "val.foreground.true": np.full(E,
+              0.12)}, MASKS),
+        given({"val.dice": flat(0.93), "val.foreground.predicted": np.full(E, 0.92), "val.foreground.true": np.full(E,
+              0.88)}, MASKS,
+              "inverted masks"),
+        given(SEGMENTS, MASKS),
+    ),
+    "empty_case_conflict": Entry(
+        given({"val.dice": flat(0.56, 0.001), "val.f1": flat(0.8, 0.001)}, {**MASKS, "empty.val": 0.3}),
+        given({"val.dice": flat(0.0005, 1e-4), "val.foreground.predicted": np.full(E, 1e-6),
+              "val.foreground.true": np.full(E, 0.1)},
+              {**MASKS, "empty.val": 0.3}, "empty_masks"),
+        given(SEGMENTS, MASKS),
+    ),
+    "low_overlap": Entry(
+        given(LOW_DICE, MASKS),
+        given({**SEGMENTS, "update_ratio.median": flat(2e-6, 1e-7)}, MASKS, "learning_rate_too_low"),
+        given({"train.loss": falls(0.9, 0.8)}, MASKS),
+    ),
+    # overlap
+    "tversky_beta_low": Entry(
+        given({**LOW_DICE, "val.recall": flat(0.05), "val.precision": flat(0.6)}, {**MASKS, "loss.type": "tversky",
+              "loss.tversky_beta": 0.3}),
+        given({**LOW_DICE, "val.recall": flat(0.7), "val.precision": flat(0.1)}, {**MASKS, "loss.type": "tversky",
+              "loss.tversky_beta": 0.3},
+              "swapped names"),
+        given(LOW_DICE, {**MASKS, "loss.type": "tversky"}),
+    ),
+    "tversky_beta_high": Entry(
+        given({"val.dice": flat(0.25), "val.recall": flat(0.97), "val.precision": flat(0.14)},
+              {**MASKS, "loss.type": "tversky", "loss.tversky_beta": 0.95}),
+        given({**LOW_DICE, "val.recall": flat(0.05), "val.precision": flat(0.6)}, {**MASKS, "loss.type": "tversky",
+              "loss.tversky_beta": 0.3},
+              "tversky_beta_low"),
+        given(LOW_DICE, {**MASKS, "loss.type": "tversky"}),
+    ),
+    "overlap_terms_weak": Entry(
+        given(LOW_DICE, {**MASKS, "loss.type": "bce + dice", "loss.weights": {"bce": 0.9, "dice": 0.1}}),
+        given({**LOW_DICE, "val.recall": flat(0.05), "val.precision": flat(0.6)},
+              {**MASKS, "loss.type": "bce + tversky", "loss.weights": {"bce": 0.4, "tversky": 0.6}, "loss.tversky_beta": 0.3},
+              "tversky_beta_low"),
+        given(SEGMENTS, {**MASKS, "loss.type": "bce + dice"}),
+    ),
+    "flattering_overlap": Entry(
+        given({"val.dice": rises(0.985, 0.996, jitter=0.0005)}, MASKS),
+        given({"val.dice": rises(0.75, 0.97)}, MASKS, "a large and easy organ"),
+        given({"train.loss": falls(0.9, 0.3)}, MASKS),
+    ),
+}  # fmt: skip
+
+
+def every(run: Diagnosis) -> dict[str, Finding]:
+    return {each.id: each for finding in run.findings for each in (finding, *finding.symptoms)}
+
+
+def test_every_fault_has_its_cases() -> None:
+    assert set(CASES) == set(FAULTS)
+
+
+@pytest.mark.parametrize("id", CASES)
+def test_it_is_seen_where_it_shows(id: str) -> None:
+    found = every(CASES[id].shows.diagnosis())
+    assert id in found
+    signs = found[id].signs
+    assert signs.summary.endswith((".", "?"))
+    assert signs.evidence
+    assert 0.0 < signs.confidence <= 1.0
+
+
+@pytest.mark.parametrize("id", CASES)
+def test_what_looks_the_same_is_not_called_by_its_name(id: str) -> None:
+    looks = CASES[id].looks
+    found = every(looks.diagnosis())
+    assert looks.like in {each.id for each in FAULTS[id].lookalikes}
+    assert id not in found
+    assert looks.like in found or looks.like not in FAULTS
+
+
+@pytest.mark.parametrize("id", CASES)
+def test_it_abstains_where_its_needs_are_not_met(id: str) -> None:
+    run = CASES[id].lacks.diagnosis()
+    assert id in {each.id for each in run.not_assessed}
+    assert id not in every(run)
+
+
+# A weight that is not the configured one keeps nobody from learning; what does is looked for first.
+BESIDE = {"weight_not_in_force"}
+
+
+@pytest.mark.parametrize("id", [id for id, fault in FAULTS.items() if fault.level == "cause" and id not in BESIDE])
+def test_a_cause_stands_first_where_it_alone_is_at_work(id: str) -> None:
+    run = CASES[id].shows.diagnosis()
+    assert run.findings[0].id == id
