@@ -184,6 +184,7 @@ VARIANTS = {
     "fit": BASE.model_copy(update={"fit": "pad"}),
     "range off": BASE.model_copy(update={"range": None}),
     "range dtype": BASE.model_copy(update={"range": "dtype"}),
+    "range window": BASE.model_copy(update={"range": "window"}),
     "range high": BASE.model_copy(update={"range": (0.0, 256.0)}),
     "range low": BASE.model_copy(update={"range": (1.0, 255.0)}),
     "range percentile": BASE.model_copy(update={"range": PercentileRange()}),

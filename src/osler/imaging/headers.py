@@ -18,7 +18,7 @@ import numpy as np
 
 from osler.errors import DataError
 
-__all__ = ["Header", "NeedMoreBytesError", "read_jpeg_header", "read_png_header", "require_jpeg_end", "sound_png"]
+__all__ = ["Header", "NeedMoreBytesError", "jpeg_frame", "read_jpeg_header", "read_png_header", "require_jpeg_end", "sound_png"]
 
 
 class NeedMoreBytesError(Exception):
@@ -161,17 +161,18 @@ def sound_png(data: bytes, name: str) -> bytes:
 # --- JPEG -------------------------------------------------------------------------------------------------------------------
 
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_SOF_LS = 0xF7
 _LOSSLESS = (0xC3, 0xC7, 0xCB, 0xCF)
 _STANDALONE = (0x01, *range(0xD0, 0xD9))
 # In the coded pixels FF is followed by 00 (a stuffed FF), D0–D7 (a restart) or another FF (fill); all else is a marker.
+_FILL = re.compile(rb"\xff*")
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 
 
 def _segments(data: bytes, at: int = 2) -> Iterator[tuple[int, int, int]]:
     """(marker, start of the body, its length) of each segment from `at` to the first coded pixels, SOS being the last."""
     while True:
-        while data[at : at + 2] == b"\xff\xff":
-            at += 1
+        at = max(at, _FILL.match(data, at).end() - 1)  # type: ignore[union-attr]  # it matches anywhere
         if at + 4 > len(data):
             raise NeedMoreBytesError
         marker = data[at + 1] if data[at] == 0xFF else 0
@@ -216,6 +217,20 @@ def read_jpeg_header(data: bytes, name: str) -> Header:
     mode, channels = ("gray", 1) if components == 1 else ("rgb", 3)
     notes = (f"the file holds {images} images (MPO); its primary one was read",) if images > 1 else ()
     return Header(width, height, channels, bits, "jpeg", mode, orientation, notes)
+
+
+def jpeg_frame(data: bytes) -> tuple[int, int, int] | None:
+    """Width, height and components that JPEG or JPEG-LS (ITU-T T.87) data state first; None where they state nothing."""
+    if not data.startswith(b"\xff\xd8"):
+        return None
+    try:
+        for marker, start, length in _segments(data):
+            if marker in _SOF or marker == _SOF_LS:
+                height, width, components = struct.unpack(">xHHB", _body(data, start, length)[:6].ljust(6, b"\0"))
+                return width, height, components
+    except NeedMoreBytesError:
+        pass
+    return None
 
 
 def require_jpeg_end(data: bytes, name: str) -> None:

@@ -1,7 +1,8 @@
 """What is done to an image's pixels before any model sees them; the same code, with the same numbers, in training and service.
 
-The order is fixed: orient (done while reading) → gray → range → CLAHE → resize. The result is uint8 from 0 to 255; shifting and
-scaling to a network's mean and SD happens inside the model, so that an exported model carries it.
+The order is fixed: orient (done while reading) → gray → range → CLAHE → resize. Where low values are meant to be bright, 0–255 is
+turned round at the end of range. The result is uint8 from 0 to 255; shifting and scaling to a network's mean and SD happens
+inside the model, so that an exported model carries it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -21,13 +22,18 @@ from numpy.typing import NDArray
 
 from osler.config import ClaheConfig, PercentileRange, PreparationConfig
 from osler.errors import DataError
+from osler.imaging.masks import IGNORED, resample_planes
 from osler.imaging.raw import RawImage
+from osler.imaging.scaling import scale
+from osler.imaging.window import Window
 
-__all__ = ["SMALL_BELOW", "USUAL_SIZE", "Preparation", "golden_image", "suggested_size"]
+__all__ = ["SMALL_BELOW", "USUAL_MASK_SIZE", "USUAL_SIZE", "Preparation", "golden_image", "suggested_size"]
 
 SMALL_BELOW = 64
 """Images below this many pixels a side are small: they keep their size, and get a network of their own."""
 USUAL_SIZE = 224
+USUAL_MASK_SIZE = 512
+"""Of images whose masks are predicted: a lesion must still be there after resizing."""
 
 SCHEMA = "osler.preparation/1"
 _THIS_THREAD = threading.local()
@@ -76,12 +82,40 @@ class Preparation:
         """
         pixels = _gray(raw.pixels) if self.channels == 1 else raw.pixels
         image = _to_bytes(pixels, raw, self.config)
+        if raw.inverted:
+            image = 255 - image
         if self.config.clahe is not None:
             image = _equalise(image, self.config.clahe)
-        image = _scale(image, self.size, self.size) if self.config.fit == "stretch" else _pad(image, self.size)
+        image = _fit(image, self.config)
         if image.ndim == 2:
             return np.repeat(image[None], self.channels, axis=0)
         return np.ascontiguousarray(image.transpose(2, 0, 1))
+
+    def apply_mask(self, planes: NDArray[np.uint8], exclusive: bool = True) -> NDArray[np.uint8]:
+        """A mask laid on its prepared image: the same geometry, resampled as labels.
+
+        Args:
+            planes: (K, H, W) of 0, 1 and `IGNORED`, of the size of the image as it was read.
+            exclusive: a pixel is of one class at most.
+
+        Returns:
+            (K, size, size) uint8 of 0, 1 and `IGNORED`, contiguous; with `fit: pad`, `IGNORED` beside the image.
+        """
+        top, left, height, width = self.placed(*planes.shape[1:])
+        inner = resample_planes(planes, height, width, exclusive)
+        if (height, width) == (self.size, self.size):
+            return inner
+        canvas = np.full((len(planes), self.size, self.size), IGNORED, np.uint8)
+        canvas[:, top : top + height, left : left + width] = inner
+        return canvas
+
+    def placed(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Top, left, height and width, in pixels of the result, of where an image of this size lies in it.
+
+        >>> Preparation(PreparationConfig(size=100, channels=1, fit="pad")).placed(100, 200)
+        (25, 0, 50, 100)
+        """
+        return _placed(height, width, self.config)
 
     def fingerprint(self) -> str:
         """32 hex digits that change with every parameter, with OpenCV's major version, and with any arithmetic that differs."""
@@ -140,18 +174,18 @@ class Preparation:
 # --- the steps --------------------------------------------------------------------------------------------------------------
 
 
-def suggested_size(side: int) -> int:
+def suggested_size(side: int, most: int = USUAL_SIZE) -> int:
     """The side to prepare images at whose own larger side is `side` pixels at the median.
 
-    Their own below 64 pixels; 224, on which the usual weights were trained, for large ones; between, the next multiple of the
-    usual networks' stride, 32.
+    Their own below 64 pixels; `most` for large ones, by default 224, on which the usual weights were trained; between, the
+    next multiple of the usual networks' stride, 32.
 
     >>> suggested_size(28), suggested_size(100), suggested_size(2000)
     (28, 128, 224)
     """
     if side < SMALL_BELOW:
         return max(8, side)
-    return min(USUAL_SIZE, -(-side // 32) * 32)
+    return min(most, -(-side // 32) * 32)
 
 
 def _gray(pixels: NDArray[Any]) -> NDArray[Any]:
@@ -160,20 +194,24 @@ def _gray(pixels: NDArray[Any]) -> NDArray[Any]:
 
 
 def _to_bytes(pixels: NDArray[Any], raw: RawImage, config: PreparationConfig) -> NDArray[np.uint8]:
-    """Maps [low, high] of `preparation.range` to 0–255 linearly; what lies outside is clipped."""
-    if config.range is None:
+    """Maps [low, high] of `preparation.range` to 0–255 linearly, or by the image's window; what lies outside is clipped."""
+    if config.range is None or (config.range == "window" and raw.window is None):
         if pixels.dtype == np.uint8:
             return pixels.astype(np.uint8, copy=False)
-        raise DataError(_unstated(pixels, raw))
+        raise DataError(_unstated(pixels, config))
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         bad = int((~np.isfinite(pixels)).sum())
         raise DataError(f"{bad} of {pixels.size} pixel values are NaN or infinite. Replace them in the file.")
-    low, high = _limits(pixels, raw, config)
+    shades = raw.window.shades if config.range == "window" and raw.window is not None else _linear(pixels, raw, config)
     if pixels.dtype.kind == "f":
-        return _scaled(pixels, low, high)
+        return shades(pixels)
     # Every value that the type can take is mapped once, and the pixels look theirs up.
-    table = _scaled(np.arange(np.iinfo(pixels.dtype).max + 1), low, high)
-    return np.take(table, pixels)
+    return np.take(shades(np.arange(np.iinfo(pixels.dtype).max + 1)), pixels)
+
+
+def _linear(pixels: NDArray[Any], raw: RawImage, config: PreparationConfig) -> Callable[[NDArray[Any]], NDArray[np.uint8]]:
+    low, high = _limits(pixels, raw, config)
+    return lambda values: _scaled(values, low, high)
 
 
 def _limits(pixels: NDArray[Any], raw: RawImage, config: PreparationConfig) -> tuple[float, float]:
@@ -191,9 +229,10 @@ def _limits(pixels: NDArray[Any], raw: RawImage, config: PreparationConfig) -> t
     return raw.low, raw.high
 
 
-def _unstated(pixels: NDArray[Any], raw: RawImage) -> str:
+def _unstated(pixels: NDArray[Any], config: PreparationConfig) -> str:
+    why = "null, which is for 8 bits" if config.range is None else "window, which DICOM files have and this image has not"
     return (
-        f"{pixels.dtype} pixels from {pixels.min():g} to {pixels.max():g}, and preparation.range is null, which is for 8 bits. "
+        f"{pixels.dtype} pixels from {pixels.min():g} to {pixels.max():g}, and preparation.range is {why}. "
         "What becomes black and white must be said: preparation.range: dtype (the type's full range), [low, high], or "
         "{percentile: [0.5, 99.5]} of each image."
     )
@@ -229,24 +268,24 @@ def _clahe(clip_limit: float, tiles: int) -> Any:
     return made[clip_limit, tiles]
 
 
-def _scale(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """Averages areas along the sides that shrink, then interpolates linearly along those that grow."""
-    shrunk = (min(width, image.shape[1]), min(height, image.shape[0]))
-    if shrunk != image.shape[1::-1]:
-        image = np.asarray(cv2.resize(image, shrunk, interpolation=cv2.INTER_AREA), np.uint8)
-    if shrunk != (width, height):
-        image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
-    return image
+def _placed(height: int, width: int, config: PreparationConfig) -> tuple[int, int, int, int]:
+    """Top, left, height and width of an image in its prepared square; with `fit: pad` the longer side fills the square."""
+    size = int(config.size)
+    if config.fit == "stretch":
+        return 0, 0, size, size
+    factor = size / max(height, width)
+    inner = max(1, round(height * factor)), max(1, round(width * factor))
+    return (size - inner[0]) // 2, (size - inner[1]) // 2, *inner
 
 
-def _pad(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Scales the longer side to `size` and centres the image on black."""
-    height, width = image.shape[:2]
-    scale = size / max(height, width)
-    inner = _scale(image, max(1, round(width * scale)), max(1, round(height * scale)))
-    canvas = np.zeros((size, size, *image.shape[2:]), np.uint8)
-    top, left = (size - inner.shape[0]) // 2, (size - inner.shape[1]) // 2
-    canvas[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
+def _fit(image: NDArray[np.uint8], config: PreparationConfig) -> NDArray[np.uint8]:
+    """Scales an image to its place, on black."""
+    top, left, height, width = _placed(image.shape[0], image.shape[1], config)
+    inner = scale(image, width, height)
+    if config.fit == "stretch":
+        return inner
+    canvas = np.zeros((int(config.size), int(config.size), *image.shape[2:]), np.uint8)
+    canvas[top : top + height, left : left + width] = inner
     return canvas
 
 
@@ -275,7 +314,7 @@ def golden_image(config: PreparationConfig) -> RawImage:
     if config.range is None:
         return RawImage((values >> 8).astype(np.uint8), 0.0, 255.0)
     if not isinstance(config.range, tuple):
-        return RawImage(values, 0.0, 65535.0)
+        return RawImage(values, 0.0, 65535.0, window=Window("linear", 30000.0, 50000.0))
     low, high = config.range
     spread = (low + (values / 65535.0 * 1.2 - 0.1) * (high - low)).astype(np.float32)
     return RawImage(spread, float("nan"), float("nan"))

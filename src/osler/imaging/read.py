@@ -1,4 +1,6 @@
-"""An image file becomes pixels: PNG, JPEG and TIFF, 8 and 16 bit, gray and colour, upright, with a stated range.
+"""An image file becomes pixels: PNG, JPEG, TIFF, DICOM and NIfTI, 8 and 16 bit, gray and colour, upright, with a stated range.
+
+A DICOM file of many frames or a NIfTI volume holds many images; `path#frame=3` and `path#z=80` name one (`named_part`).
 
 Recognising comes first, from the file's first bytes and its own header (`headers`, `tiff`): what cannot be read without a
 guess, such as an animation or CMYK, is refused with what to do, and a file that is cut short is an error rather than a
@@ -8,6 +10,8 @@ half-gray image. Only then are the pixels decoded. The extension of a file is ne
 from __future__ import annotations
 
 import io
+import os
+import re
 import struct
 from os import PathLike, fspath
 from typing import Any, BinaryIO
@@ -17,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osler.errors import DataError
+from osler.imaging.dicom_file import is_dicom
 from osler.imaging.headers import (
     Header,
     NeedMoreBytesError,
@@ -25,11 +30,22 @@ from osler.imaging.headers import (
     require_jpeg_end,
     sound_png,
 )
+from osler.imaging.nifti import is_nifti, probe_nifti, read_nifti
 from osler.imaging.raw import MAX_PIXELS, ImageInfo, Pixels, RawImage
 
-__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "ImageInfo", "Pixels", "RawImage", "decode_image", "probe_image", "read_image"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
+    "ImageInfo",
+    "Pixels",
+    "RawImage",
+    "decode_image",
+    "named_part",
+    "probe_image",
+    "read_image",
+]
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".dicom", ".nii", ".nii.gz")
 """How files that are looked for in a folder end, in lower case; a file named by hand may have any extension."""
 
 _HEAD = 1 << 16
@@ -66,18 +82,40 @@ _TURNED = {
 }
 
 
+_PART = re.compile(r"(?P<path>.+)#(?P<part>frame|z)=(?P<number>[0-9]{1,9})", re.DOTALL)
+_PARTS = {"dicom": ("frame", "a frame of a DICOM file"), "nifti": ("z", "a slice of a NIfTI volume")}
+
+
+def named_part(name: str) -> tuple[str, str | None, int]:
+    """The file that a name means, and which part of it: "frame" of a DICOM file, from 1, or "z" of a volume, from 0.
+
+    A file that is really called so is that file, whole.
+
+    >>> named_part("ct.nii.gz#z=80"), named_part("film.png")
+    (('ct.nii.gz', 'z', 80), ('film.png', None, 0))
+    """
+    found = _PART.fullmatch(name)
+    if found is None or os.path.exists(name):
+        return name, None, 0
+    return found["path"], found["part"], int(found["number"])
+
+
 def read_image(path: str | PathLike[str]) -> RawImage:
-    """Reads one PNG, JPEG or TIFF file.
+    """Reads one image file, or the part of one that `named_part` tells.
 
     Raises:
-        DataError: the file is absent, empty, damaged, cut short, of another format, animated or of several pages, CMYK, or of
-            more than `MAX_PIXELS`; the message names the path, what was seen, and what to do.
+        DataError: the file is absent, empty, damaged, cut short, of another format, animated or of several pages, CMYK, a volume
+            without a slice named, or of more than `MAX_PIXELS`; or the libraries for DICOM are not installed. The message
+            names the path, what was seen, and what to do.
     """
-    name = fspath(path)
+    name, part, number = named_part(fspath(path))
     try:
         with open(name, "rb") as file:
             head = file.read(_HEAD)
-            _format_of(head, file, name)  # a wrong file of many gigabytes is not read to its end
+            kind = _format_of(head, file, name)  # a wrong file of many gigabytes is not read to its end
+            if kind in _PARTS:
+                return _read_one_of_many(kind, file, name, part, number)
+            _require_whole(kind, name, part)
             data = head + file.read()
     except OSError as error:
         raise _unopened(name, error) from error
@@ -86,7 +124,11 @@ def read_image(path: str | PathLike[str]) -> RawImage:
 
 def decode_image(data: bytes, name: str) -> RawImage:
     """As `read_image`, from the bytes of a file; `name` stands for the path in messages."""
-    header = _header(io.BytesIO(data), name)
+    file = io.BytesIO(data)
+    kind = _format_of(data[:_HEAD], file, name)
+    if kind in _PARTS:
+        return _read_one_of_many(kind, file, name, None, 0)
+    header = _header(kind, data[:_HEAD], file, name)
     pixels, notes = _DECODERS[header.format](data, header, name)
     if pixels.shape[:2] != (header.height, header.width):
         raise DataError(
@@ -101,21 +143,51 @@ def decode_image(data: bytes, name: str) -> RawImage:
 
 
 def probe_image(path: str | PathLike[str]) -> ImageInfo:
-    """Size, depth and mode of a file from its header, without decoding.
+    """Size, depth and mode of a file from its header, without decoding; of a volume, those of a slice.
 
     Raises:
         DataError: as `read_image`, for what the header alone can tell.
     """
-    name = fspath(path)
+    name, part, _ = named_part(fspath(path))
     try:
         with open(name, "rb") as file:
-            header = _header(file, name)
+            head = file.read(_HEAD)
+            kind = _format_of(head, file, name)
+            _require_whole(kind, name, part)
+            if kind in _PARTS:
+                return _probe_one_of_many(kind, file, name)
+            header = _header(kind, head, file, name)
     except OSError as error:
         raise _unopened(name, error) from error
     width, height = header.width, header.height
     if header.orientation >= 5:
         width, height = height, width
     return ImageInfo(width, height, header.channels, header.bits, header.format, header.mode)
+
+
+def _require_whole(kind: str, name: str, part: str | None) -> None:
+    """DataError where a part is named of a file that has no such parts."""
+    if part is not None and part != _PARTS.get(kind, (None,))[0]:
+        what = next(what for known, what in _PARTS.values() if known == part)
+        raise DataError(f"{name}: #{part}= names {what}, and this is a {kind.upper()} file. Leave it out.")
+
+
+def _read_one_of_many(kind: str, file: BinaryIO, name: str, part: str | None, number: int) -> RawImage:
+    _require_whole(kind, name, part)
+    chosen = None if part is None else number
+    if kind == "dicom":
+        from osler.imaging.dicom import read_dicom  # few sets need it, and it needs libraries that are optional
+
+        return read_dicom(file, name, chosen)
+    return read_nifti(file, name, chosen)
+
+
+def _probe_one_of_many(kind: str, file: BinaryIO, name: str) -> ImageInfo:
+    if kind == "dicom":
+        from osler.imaging.dicom import probe_dicom  # as in `_read_one_of_many`
+
+        return probe_dicom(file, name)
+    return probe_nifti(file, name)
 
 
 def _unopened(name: str, error: OSError) -> DataError:
@@ -129,10 +201,8 @@ def _unopened(name: str, error: OSError) -> DataError:
 # --- recognising ------------------------------------------------------------------------------------------------------------
 
 
-def _header(file: BinaryIO, name: str) -> Header:
+def _header(kind: str, head: bytes, file: BinaryIO, name: str) -> Header:
     """The header of an open file, its size held against the limits."""
-    head = file.read(_HEAD)
-    kind = _format_of(head, file, name)
     if kind == "tiff":
         from osler.imaging.tiff import read_tiff_header  # tifffile takes a while to import, and few sets need it
 
@@ -156,7 +226,8 @@ def _parsed(kind: str, head: bytes, file: BinaryIO, name: str) -> Header:
         return parse(head, name)
     except NeedMoreBytesError:
         pass
-    data = head + file.read()
+    file.seek(0)
+    data = file.read()
     try:
         return parse(data, name)
     except NeedMoreBytesError:
@@ -169,10 +240,16 @@ def _format_of(head: bytes, file: BinaryIO, name: str) -> str:
     """The format that a file's first bytes show; DataError, saying what the file is instead, where we do not read it."""
     if not head:
         raise DataError(f"{name}: the file is empty (0 bytes). Get a new copy.")
+    if is_dicom(head):  # first, as the bytes before its mark may be those of a TIFF
+        return "dicom"
     for magic, kind in _KNOWN.items():
         if head.startswith(magic):
             return kind
-    raise DataError(f"{name}: {_what_it_is(head)}{_frames(head, file)}, not a PNG, JPEG or TIFF file. {_what_to_do(head)}")
+    if is_nifti(head):
+        return "nifti"
+    raise DataError(
+        f"{name}: {_what_it_is(head)}{_frames(head, file)}, not a PNG, JPEG, TIFF, DICOM or NIfTI file. {_what_to_do(head)}"
+    )
 
 
 def _frames(head: bytes, file: BinaryIO) -> str:
@@ -198,8 +275,6 @@ def _what_it_is(head: bytes) -> str:
         return "a WebP file"
     if head[4:8] == b"ftyp":
         return f"a file of kind {head[8:12].decode('ascii', 'replace')} (HEIC, AVIF or video)"
-    if head[128:132] == b"DICM":
-        return "a DICOM file"
     if not head.strip(b"\0"):
         return "nothing but zero bytes"
     try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import logging
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,18 +43,19 @@ _REFUSED = {
 _BY_TIFFFILE = (1, 8, 32946, 32773, 34925)
 """Compressions that tifffile undoes alone: none, deflate (two numbers), packbits, LZMA."""
 _ORIENTATION, _PHOTOMETRIC_TAG = 274, 262
-_FAULTS = (ValueError, IndexError, KeyError, TypeError, struct.error, EOFError, zlib.error, OSError)
+_FAULTS = (ValueError, LookupError, TypeError, ArithmeticError, struct.error, EOFError, zlib.error, OSError)
 """What tifffile and Pillow raise on damaged files."""
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps tifffile's log lines off stderr: what they say is said in our own error."""
+    """Keeps tifffile's log lines, and NumPy's warnings of impossible numbers, off stderr: our own error says it."""
     logger = logging.getLogger("tifffile")
     before = logger.level
     logger.setLevel(logging.CRITICAL + 1)
     try:
-        yield
+        with np.errstate(all="ignore"):
+            yield
     finally:
         logger.setLevel(before)
 
@@ -87,6 +89,8 @@ def _only_page(tiff: Any, name: str) -> Any:
 
 
 def _header_of(page: Any, name: str) -> Header:
+    if not all(isinstance(number, int) for number in (page.imagewidth, page.imagelength, page.samplesperpixel)):
+        raise _damaged(name, "its size is not one number a side")
     photometric = int(page.photometric)
     if photometric not in _PHOTOMETRIC:
         what, do = _REFUSED.get(photometric, (f"an image of photometric kind {photometric}", "Convert it to RGB or gray."))
@@ -178,12 +182,24 @@ def _neutral(data: bytes, page: Any) -> bytes:
     return bytes(changed)
 
 
+@contextmanager
+def _told_of_cuts() -> Iterator[None]:
+    """Pillow only warns of tags that reach beyond the file; here that is an error, and its other warnings are none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for words in ("Truncated File Read", "Tag data larger than file"):
+            warnings.filterwarnings("error", words)
+        yield
+
+
 def _by_pillow(data: bytes, page: Any, name: str) -> NDArray[Any]:
     from PIL import Image, UnidentifiedImageError  # few TIFF files need it
 
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with _told_of_cuts(), Image.open(io.BytesIO(data)) as image:
             pixels = np.asarray(image.convert("RGB") if image.mode == "YCbCr" else image)
+    except (UserWarning, Image.DecompressionBombError) as error:
+        raise _damaged(name, error) from error
     except UnidentifiedImageError:
         raise DataError(
             f"{name}: a TIFF compressed by method {int(page.compression)}, or laid out in a way, that is not known here. "
