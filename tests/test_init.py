@@ -253,7 +253,7 @@ class TestRefused:
         ("chest_xray", "binary", 1),
         ("nih_cxr14/labels.csv", "multilabel", 14),
         ("nih_cxr14", "multilabel", 14),
-        ("breast_ultrasound", "multiclass", 3),
+        ("breast_ultrasound/labels.csv", "multiclass", 3),
     ],
 )
 def test_real_sets(real_sets: Path, tmp_path: Path, source: str, task: str, classes: int) -> None:

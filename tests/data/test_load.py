@@ -68,3 +68,16 @@ def test_the_table_of_splits_holds_every_sample_once() -> None:
     assert len(table) == len(data.source)
     assert table["id"].is_unique
     assert {"id", "split", "patient", "target.cardiomegaly", "metadata.age"} <= set(table.columns)
+
+
+def test_development_mode_leaves_no_split_empty_where_patients_have_many_images() -> None:
+    values = {"samples": 300, "size": 32, "findings": ["nodule"], "prevalence": 0.5, "images_per_patient": 60}
+    config = DataConfig.model_validate({"phantom": values, "task": "segmentation", "dev_samples": 30, "split": {"seed": 2}})
+    data = load_data(config)
+    assert set(data.rows) == set(load_data(config.model_copy(update={"dev_samples": None})).rows)
+    assert sum(len(rows) for rows in data.rows.values()) <= 30
+    assert any("one by one" in note for note in data.notes)
+    patients = data.source.patients
+    assert patients is not None
+    groups = [set(patients[rows]) for rows in data.rows.values()]
+    assert len(set.union(*groups)) == sum(len(group) for group in groups)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy.stats
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -15,7 +16,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from osler.config import FINDINGS, DataConfig, PhantomConfig
-from osler.data.phantom import STAYS, Phantom, PhantomImages, draw_phantom, phantom_samples
+from osler.data.phantom import Phantom, PhantomImages, draw_phantom, phantom_samples
+from osler.data.phantom_people import STAYS
 from osler.errors import ConfigError
 
 SOME = PhantomConfig(samples=24, size=48, findings=FINDINGS, prevalence=0.3, seed=3)
@@ -301,3 +303,63 @@ def test_shares_that_add_up_to_one_leave_no_normal() -> None:
     config = PhantomConfig(samples=500, findings=FINDINGS[:3], prevalence=(0.1, 0.2, 0.7))
     samples = phantom_samples(DataConfig(task="multiclass", phantom=config))
     assert samples.targets[:, 0].sum() == 0
+
+
+# --- masks as a task --------------------------------------------------------------------------------------------------------
+
+
+def of_masks(**settings: object) -> DataConfig:
+    phantom = {"samples": 60, "size": 64, "findings": ["nodule", "effusion"], "prevalence": 0.4, **settings}
+    return DataConfig.model_validate({"task": "segmentation", "phantom": phantom})
+
+
+def test_segmentation_gives_a_mask_of_each_finding() -> None:
+    samples = phantom_samples(of_masks())
+    assert samples.masks is not None
+    assert not samples.exclusive
+    for row in range(20):
+        planes = samples.masks.read(row)
+        np.testing.assert_array_equal(planes.any(axis=(1, 2)), samples.targets[row] == 1)
+    turned = phantom_samples(of_masks().model_copy(update={"classes": ("effusion", "nodule")}))
+    assert turned.masks is not None
+    np.testing.assert_array_equal(turned.masks.read(0), samples.masks.read(0)[::-1])
+    assert turned.masks.content() != samples.masks.content()
+    assert samples.take(np.arange(3)).masks is not None
+
+
+@pytest.mark.parametrize("name", ["nodule", "mass", "consolidation"])
+def test_lesions_have_the_area_asked_for(name: str) -> None:
+    low, high = 0.0005, 0.1
+    config = of_masks(findings=[name], prevalence=1.0, size=128, lesion_area=[low, high], images_per_patient=1)
+    samples = phantom_samples(config)
+    assert samples.masks is not None
+    areas = np.array([samples.masks.read(row).mean() for row in range(len(samples))])
+    # Positioning magnifies by up to 6 % a side, and a cloud's edge is soft.
+    assert low * 0.6 < areas.min()
+    assert areas.max() < high * 1.25
+    logs = (np.log(areas) - np.log(low)) / (np.log(high) - np.log(low))
+    assert scipy.stats.kstest(logs, "uniform").pvalue > 1e-3
+
+
+def test_an_area_is_visible_and_changes_nothing_where_it_is_not_asked_for() -> None:
+    config = of_masks(findings=["nodule"], prevalence=1.0, lesion_area=[0.005, 0.01], difficulty=0.0, images_per_patient=1)
+    lesions, plain = phantom_samples(config), phantom_samples(of_masks(findings=["nodule"], prevalence=0.0, images_per_patient=1))
+    assert lesions.masks is not None
+    contrast = []
+    for row in range(20):
+        inside = lesions.masks.read(row)[0] == 1
+        difference = lesions.images.read(row).pixels.astype(float) - plain.images.read(row).pixels
+        contrast.append(difference[inside].mean())
+    assert np.mean(contrast) > 15
+    assert lesions.images.identity(0) != phantom_samples(of_masks(findings=["nodule"], prevalence=1.0)).images.identity(0)
+
+
+def test_rare_foreground_can_be_asked_for() -> None:
+    samples = phantom_samples(of_masks(findings=["nodule"], prevalence=0.5, samples=150, lesion_area=[0.0005, 0.02]))
+    assert samples.masks is not None
+    assert 0.0015 < np.mean([samples.masks.read(row).mean() for row in range(150)]) < 0.005
+
+
+def test_an_area_of_findings_that_have_none_is_refused() -> None:
+    with pytest.raises(ConfigError, match="none of the findings"):
+        phantom_samples(of_masks(findings=["effusion"], lesion_area=[0.001, 0.01]))

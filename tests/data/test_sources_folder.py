@@ -130,14 +130,14 @@ def test_hidden_and_other_files_are_counted_not_read(two_classes: Path) -> None:
     (two_classes / "NORMAL/.DS_Store").touch()
     (two_classes / "NORMAL/Thumbs.db").touch()
     (two_classes / "NORMAL/notes.txt").touch()
-    (two_classes / "NORMAL/scan.dcm").touch()
+    (two_classes / "NORMAL/scan.gif").touch()
     (two_classes / "__MACOSX/NORMAL").mkdir(parents=True)
     write_images(two_classes, ["loose.png"])
     samples = load(two_classes)
     assert len(samples) == 3
     text = " ".join(samples.notes)
     assert "2 hidden files or folders ignored" in text
-    assert "2 files ignored as no image by the name (1 .txt, 1 .dcm)" in text
+    assert "2 files ignored as no image by the name (1 .txt, 1 .gif)" in text
     assert "1 image beside the class folders ignored" in text
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from osler.config import SplitConfig
 from osler.data.samples import SPLITS, Images, Samples
-from osler.data.split import split_hash, split_notes, split_samples, stratified_subset
+from osler.data.split import named_splits, split_hash, split_notes, split_samples, stratified_subset
 from osler.errors import DataError
 from osler.imaging.read import ImageInfo, RawImage
 
@@ -292,3 +292,26 @@ def test_the_whole_nih_table(real_sets: Path) -> None:
     part = stratified_subset(samples, 0.2, 42)
     assert len(part) == 22_424
     assert (np.abs(samples.targets[part].mean(axis=0, dtype=float) / natural - 1) < 0.03).all()
+
+
+def test_patients_that_the_configuration_names_go_where_it_says() -> None:
+    samples = make(np.eye(12) % 2, patients=[f"p{number // 2}" for number in range(12)])
+    config = SplitConfig(val=("p1",), test=("p4", "p5"))
+    split = split_samples(named_splits(samples, config), config)
+    assert collections.Counter(split.tolist()) == {"train": 6, "val": 2, "test": 4}
+    assert samples.patients is not None
+    assert set(samples.patients[split == "test"]) == {"p4", "p5"}
+    tested = SplitConfig(test=("p4",))
+    drawn = split_samples(named_splits(samples, tested), tested)
+    assert set(samples.patients[drawn == "test"]) == {"p4"}
+    assert (drawn == "val").any()
+
+
+def test_a_name_that_is_no_patient_or_is_assigned_elsewhere_is_one_error() -> None:
+    samples = make([[0], [1], [1]], patients=["a1", "b2", "c3"], split=["train", "", ""])
+    with pytest.raises(
+        DataError, match=r"test: no patient is called 'b3' \(did you mean 'b2'.*val: the source|val: the source.*b3"
+    ):
+        named_splits(samples, SplitConfig(val=("a1",), test=("b3",)))
+    with pytest.raises(ValueError, match="c3: given for val and for test"):
+        SplitConfig(val=("c3",), test=("c3",))

@@ -1,4 +1,4 @@
-"""Prepared images of a whole source in memory-mapped shards, made on demand, shared by runs and processes."""
+"""Prepared images of a whole source in memory-mapped shards, masks beside them, made on demand, shared by runs and processes."""
 
 from __future__ import annotations
 
@@ -24,13 +24,15 @@ __all__ = ["PackedCache", "Progress", "cache_folder", "open_cache"]
 Progress = Callable[[int, int], None]
 """Called with the number of images done and of all that this call waits for."""
 
+MASK_SCHEMA = "osler.planes/1"
+"""Of how masks are resampled; part of a cache's name where there are masks."""
 _COMMIT_SECONDS = 2.0
 """How much work a power cut may cost; each commit waits for the disk."""
 
 
 @dataclass
 class PackedCache:
-    """Prepared images of a source, by its rows.
+    """Prepared images of a source, by its rows, each with its mask where the source has masks.
 
     Attributes:
         samples: the whole source, not a subset: rows are its rows.
@@ -52,8 +54,13 @@ class PackedCache:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of one image."""
-        return self.preparation.shape
+        """(C, H, W) of one row; (C + K, H, W) where the K planes of a mask follow the C of the image."""
+        return _row_shape(self.samples, self.preparation)
+
+    @property
+    def channels(self) -> int:
+        """C: the planes of a row from here on are its mask."""
+        return self.preparation.channels
 
     @property
     def fingerprint(self) -> str:
@@ -102,10 +109,10 @@ class PackedCache:
 
         Args:
             rows: (B,) of the source, in any order, repeats allowed; all of them were given to `ensure` and are readable.
-            out: (B, C, H, W) uint8, contiguous, to be filled; null: a new one.
+            out: (B, *shape) uint8, contiguous, to be filled; null: a new one.
 
         Returns:
-            (B, C, H, W) uint8 from 0 to 255.
+            (B, C, H, W) uint8 from 0 to 255; with masks (B, C + K, H, W), the last K of 0, 1 and `IGNORED`.
 
         Raises:
             DataError: a row is not prepared, or a shard cannot be opened.
@@ -121,16 +128,24 @@ class PackedCache:
         self.store.gather(slots, images)
         return images
 
+    def states(self, rows: ArrayLike) -> NDArray[np.uint64]:
+        """(n, 2) digests of the state that each row's image and mask had when `ensure` first looked at it."""
+        return np.asarray(self._identities[np.asarray(rows, np.int64)])
+
     # --- which rows are where ---
 
     def _identify(self, rows: NDArray[np.int64]) -> None:
         """Looks once at the state of each row's source."""
         for row in rows[~self._identified[rows]].tolist():
             try:
-                self._identities[row] = digest(self.samples.images.identity(row))
+                self._identities[row] = digest(self._identity(row))
             except DataError as error:
                 self._refuse(row, str(error))
             self._identified[row] = True
+
+    def _identity(self, row: int) -> str:
+        image, masks = self.samples.images.identity(row), self.samples.masks
+        return image if masks is None else f"{image}\n{masks.identity(row)}"
 
     def _refuse(self, row: int, why: str) -> None:
         name = str(self.samples.ids[row])
@@ -170,7 +185,8 @@ class PackedCache:
         if not len(rows):
             return
         slots = self.store.reserve(len(rows))
-        job = Job(self.samples.images, self.preparation, self.store.geometry)
+        source = self.samples
+        job = Job(source.images, self.preparation, self.store.geometry, source.masks, source.exclusive)
         finished: list[NDArray[np.intp]] = []
         done, committed = 0, time.monotonic()
         try:
@@ -214,11 +230,20 @@ def open_cache(samples: Samples, preparation: Preparation, folder: Path) -> Pack
         DataError: the folder can be neither read nor written.
     """
     ids = hashlib.sha256("\0".join(samples.ids.tolist()).encode("utf-8", "surrogatepass")).hexdigest()
-    shape = preparation.shape
-    key = hashlib.sha256(f"{SCHEMA} {ids} {shape} {preparation.fingerprint()}".encode()).hexdigest()[:24]
+    shape = _row_shape(samples, preparation)
+    said = f"{SCHEMA} {ids} {shape} {preparation.fingerprint()}"
     description: dict[str, Any] = {"samples": len(samples), "ids": ids, "preparation": preparation.describe()}
+    if samples.masks is not None:
+        description["masks"] = {"schema": MASK_SCHEMA, "classes": list(samples.classes), "exclusive": samples.exclusive}
+        said += f" {description['masks']}"
+    key = hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()[:24]
     row_bytes = int(np.prod(shape))
     geometry = Geometry(Path(folder).expanduser().resolve() / key, shape, "uint8", rows_per_shard(row_bytes, len(samples)))
     store = ShardStore(geometry, description)
     store.open()
     return PackedCache(samples, preparation, store)
+
+
+def _row_shape(samples: Samples, preparation: Preparation) -> tuple[int, int, int]:
+    channels, height, width = preparation.shape
+    return channels + (0 if samples.masks is None else len(samples.classes)), height, width

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from osler.data.messages import count
 from osler.errors import DataError
-from osler.imaging.read import IMAGE_SUFFIXES, ImageInfo, RawImage, probe_image, read_image
+from osler.imaging.read import IMAGE_SUFFIXES, ImageInfo, RawImage, named_part, probe_image, read_image
 
 __all__ = ["FileImages", "Listing", "Located", "is_image_name", "list_images", "locate_images"]
 
@@ -50,12 +50,13 @@ class FileImages:
 
     def identity(self, row: int) -> str:
         """Path, size and time of change of the file; DataError where it is gone."""
-        path = os.path.abspath(self.path(row))
+        path, part, number = named_part(os.path.abspath(self.path(row)))
         try:
             status = os.stat(path)
         except OSError as error:
             raise DataError(f"{path}: cannot be read: {error.strerror}; it was there when the source was listed") from error
-        return f"{path}|{status.st_size}|{status.st_mtime_ns}"
+        of_file = "" if part is None else f"#{part}={number}"
+        return f"{path}{of_file}|{status.st_size}|{status.st_mtime_ns}"
 
     def take(self, rows: NDArray[np.intp]) -> FileImages:
         """The images of these rows, in this order."""
@@ -98,12 +99,12 @@ class Listing:
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file's name ends as an image's does.
+    """Whether a file's name ends as an image's does; a frame or slice of it may be named.
 
-    >>> is_image_name("a.JPG"), is_image_name("a.txt")
-    (True, False)
+    >>> is_image_name("a.JPG"), is_image_name("ct.nii.gz#z=80"), is_image_name("a.txt")
+    (True, True, False)
     """
-    return name.lower().endswith(IMAGE_SUFFIXES)
+    return named_part(name)[0].lower().endswith(IMAGE_SUFFIXES)
 
 
 def is_hidden(name: str) -> bool:
@@ -178,22 +179,23 @@ class Located:
     notes: tuple[str, ...]
 
 
-def locate_images(cells: Sequence[str], root: Path) -> Located:
+def locate_images(cells: Sequence[str], root: Path, folders: Sequence[str] = ("images", "")) -> Located:
     """Finds the files that cells name.
 
-    First as paths from `root`. What is not there is looked for in `root/images`, then anywhere below `root`: as the end of a
+    First as paths from `root`. What is not there is looked for in each of `folders`, "" being all of `root`: as the end of a
     path, and for cells without an image suffix also with one added. A cell that fits several files is left open.
 
     Args:
         cells: (N,) texts.
         root: the folder that relative paths start at.
+        folders: below `root`, in the order in which they are searched.
     """
     wanted = {cell: cell.replace("\\", "/") for cell in cells if cell}
     existing = _existing(set(wanted.values()), root)
     meant = {cell: path for cell, path in wanted.items() if path in existing}
     ambiguous: dict[str, list[str]] = {}
     notes: list[str] = []
-    for folder in ("images", ""):
+    for folder in folders:
         still_open = {cell: path for cell, path in wanted.items() if cell not in meant and cell not in ambiguous}
         if not still_open or not (root / folder).is_dir():
             continue

@@ -1,4 +1,4 @@
-"""Prepares images and puts them into a store's slots: a few in this process, many in several at once."""
+"""Prepares images, and masks with them, and puts them into a store's slots: a few in this process, many in several at once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from osler.data.samples import Images
+from osler.data.samples import Images, Masks
 from osler.data.shards import Geometry
 from osler.errors import DataError
 from osler.imaging.preparation import Preparation
@@ -33,11 +33,21 @@ _MOST_ROWS = 256
 
 @dataclass(frozen=True)
 class Job:
-    """What a process needs to prepare any row: where images are, how they are prepared, where they go. Picklable."""
+    """What a process needs to prepare any row: where images and masks are, how they are prepared, where they go. Picklable.
+
+    Attributes:
+        images: of the source.
+        preparation: what is done to each.
+        geometry: where rows lie: C planes of the image, then K of the mask where there are masks.
+        masks: of the source, or None.
+        exclusive: a pixel is of one class at most.
+    """
 
     images: Images
     preparation: Preparation
     geometry: Geometry
+    masks: Masks | None = None
+    exclusive: bool = True
 
     def do(self, rows: Sequence[int], slots: Sequence[int]) -> list[str | None]:
         """Prepares rows into slots; for each None, or why its image cannot be used."""
@@ -45,11 +55,22 @@ class Job:
 
     def _one(self, row: int, slot: int) -> str | None:
         try:
-            prepared = self.preparation.apply(self.images.read(row))
+            prepared = self._prepared(row)
         except DataError as error:
             return str(error)
         self.geometry.write(slot, prepared)
         return None
+
+    def _prepared(self, row: int) -> NDArray[np.uint8]:
+        raw = self.images.read(row)
+        prepared = self.preparation.apply(raw)
+        if self.masks is None:
+            return prepared
+        planes = self.masks.read(row)
+        (height, width), (rows, columns) = raw.pixels.shape[:2], planes.shape[1:]
+        if (height, width) != (rows, columns):
+            raise DataError(f"the image has {width} × {height} pixels, its mask {columns} × {rows}: they do not belong together")
+        return np.concatenate([prepared, self.preparation.apply_mask(planes, self.exclusive)])
 
 
 Done = tuple[NDArray[np.intp], list[str | None]]

@@ -12,6 +12,7 @@ from osler.config import DataConfig
 from osler.data.files import FileImages, Listing, is_hidden, is_image_name, list_images
 from osler.data.labels import absent_names, exclusive_labels
 from osler.data.messages import count, raise_faults, require_path, some
+from osler.data.patients import patients_of_paths
 from osler.data.samples import SPLITS, Samples
 from osler.data.split import split_name
 from osler.errors import DataError, nearest
@@ -45,7 +46,10 @@ def folder_samples(config: DataConfig) -> Samples:
         splits.append(np.full(len(listing.names), key[0], dtype="<U5"))
     ids, split, code = np.array(total.names), np.concatenate(splits), np.concatenate(codes)
     labels = exclusive_labels(code, names, config)
-    patients, said = patients_of_names(ids, code, names)
+    if config.patient_pattern is not None:
+        patients, said = patients_of_paths(ids.tolist(), config.patient_pattern)
+    else:
+        patients, said = patients_of_names(ids, code, names)
     return Samples(
         ids=ids,
         targets=labels.targets,

@@ -9,16 +9,16 @@ there, with a mask inside the picture.
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from osler.config import FINDINGS, DataConfig, PhantomConfig
+from osler.config import DataConfig, PhantomConfig
 from osler.data.anatomy import Field, Person, draw_chest, frame_of
-from osler.data.lesions import FINDERS, enlarged_ratio
+from osler.data.lesions import FINDERS, SIZED, enlarged_ratio
+from osler.data.phantom_people import MASK, STREAMS, exclusive_findings, independent_findings, prevalences, uniform, visits
 from osler.data.radiograph import Film, Pose, attenuation, draw_film, draw_pose, expose, place, whole
 from osler.data.samples import Samples, TaskKind
 from osler.errors import ConfigError
@@ -30,37 +30,9 @@ NORMAL = "normal"
 """The class of an image without any finding, where classes exclude each other."""
 VERSION = 1
 """Of the drawing: part of every image's identity, to be raised whenever the same parameters give other pixels."""
-STAYS = {"nodule": 0.9, "mass": 0.95, "effusion": 0.8, "cardiomegaly": 0.97, "consolidation": 0.7, "pneumothorax": 0.7}
-"""Share of images that show their patient's state of a finding; the others have it drawn anew, at the same prevalence."""
-STAYS_EXCLUSIVE = 0.85
-"""The same, where a patient has one state among several."""
 AP_SHARE = 0.3
 NOISE = (0.011, 0.020)
 """Standard deviation of the noise behind the lungs, at difficulty 0 and 1; the same with and without findings."""
-MASK = 2**64 - 1
-GOLDEN = 0x9E3779B97F4A7C15
-STREAMS = {
-    name: index
-    for index, name in enumerate(
-        (
-            "count",
-            "sex",
-            "age",
-            "years",
-            "view",
-            "state",
-            "stays",
-            "chest",
-            "vessels",
-            "tissue",
-            "heart",
-            "pose",
-            "grain",
-            *FINDINGS,
-        )
-    )
-}
-"""Numbers of the independent streams of random numbers."""
 
 
 # --- images -----------------------------------------------------------------------------------------------------------------
@@ -73,6 +45,8 @@ class PhantomImages:
     Attributes:
         size: side in pixels.
         difficulty: 0 obvious to 1 hardly visible.
+        lesion_area: smallest and largest area of a lesion that may lie anywhere in a lung, as a share of the image; log-uniform
+            between, the same in all images of a patient, before positioning magnifies it by up to 6 %. None: the usual ones.
         seed: of everything.
         findings: K names.
         present: (N, K) which image shows what.
@@ -93,6 +67,7 @@ class PhantomImages:
     sex: NDArray[np.str_]
     age: NDArray[np.int64]
     view: NDArray[np.str_]
+    lesion_area: tuple[float, float] | None = None
 
     def __len__(self) -> int:
         return len(self.patient)
@@ -123,7 +98,9 @@ class PhantomImages:
         """Hash of all that decides the image's pixels."""
         shown = sorted(name for name, there in zip(self.findings, self.present[row], strict=True) if there)
         facts = (VERSION, self.size, self.difficulty, self.seed, int(self.patient[row]), int(self.number[row]), shown)
-        person = (str(self.sex[row]), int(self.age[row]), str(self.view[row]))
+        person: tuple[object, ...] = (str(self.sex[row]), int(self.age[row]), str(self.view[row]))
+        if self.lesion_area is not None:
+            person += (self.lesion_area,)
         return hashlib.sha256(repr((facts, person)).encode()).hexdigest()[:32]
 
     def take(self, rows: NDArray[np.intp]) -> PhantomImages:
@@ -141,12 +118,15 @@ class PhantomImages:
         crowding = self.difficulty**2
         chest = draw_chest(person, enlarged, self._patient_draws(row, "chest"), self._image_draws(row, "chest"), crowding)
         film = draw_film(frame_of(self.size), chest, self._patient_draws(row, "vessels"))
-        extents = {
-            name: finder(film, self.difficulty, self._patient_draws(row, name), self._image_draws(row, name))
-            for name, finder in FINDERS.items()
-            if name in shown
-        }
-        return film, extents
+        return film, {name: self._draw(film, row, name) for name in FINDERS if name in shown}
+
+    def _draw(self, film: Film, row: int, name: str) -> Field:
+        draws = self._patient_draws(row, name), self._image_draws(row, name)
+        if self.lesion_area is None or name not in SIZED:
+            return FINDERS[name](film, self.difficulty, *draws)
+        chance = uniform(self.seed, "area", self.patient[row : row + 1], np.array([STREAMS[name]]))[0]
+        low, high = self.lesion_area
+        return SIZED[name](film, self.difficulty, *draws, low * (high / low) ** float(chance))
 
     def _pose(self, row: int) -> Pose:
         return draw_pose(self._image_draws(row, "pose"), NOISE[0] + (NOISE[1] - NOISE[0]) * self.difficulty)
@@ -161,84 +141,58 @@ class PhantomImages:
         return np.random.default_rng(key)
 
 
-# --- who is imaged, and with what -------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class PhantomMasks:
+    """Masks that are drawn when they are read (an `osler.data.samples.Masks`).
+
+    Attributes:
+        images: of the same rows.
+        order: (K,) which finding each plane shows.
+    """
+
+    images: PhantomImages
+    order: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, row: int) -> NDArray[np.uint8]:
+        """(K, size, size) of 0 and 1."""
+        return self.images.mask(row)[list(self.order)]
+
+    def identity(self, row: int) -> str:
+        """That of the image, and which findings are asked for."""
+        return f"{self.images.identity(row)} {[self.images.findings[index] for index in self.order]}"
+
+    def content(self) -> str:
+        """Digest of all that decides the masks."""
+        said = "\n".join(self.identity(row) for row in range(len(self)))
+        return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+    def take(self, rows: NDArray[np.intp]) -> PhantomMasks:
+        """The masks of these rows, in this order."""
+        return replace(self, images=self.images.take(rows))
 
 
-def _uniform(seed: int, stream: str, *keys: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(N,) numbers in [0, 1) that follow from the keys of each row alone (SplitMix64: Steele, Lea and Flood 2014)."""
-    start = (seed + STREAMS[stream] * GOLDEN) & MASK
-    state = _mix(np.full(len(keys[0]), start, np.uint64))
-    for key in keys:
-        state = _mix(state ^ (key.astype(np.uint64) + np.uint64(1)) * np.uint64(GOLDEN))
-    return (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
-
-
-def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    state = state + np.uint64(GOLDEN)
-    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return state ^ (state >> np.uint64(31))
-
-
-def _visits(config: PhantomConfig) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(N,) patient of each row and (N,) its number among the patient's images; counts are geometric, as in hospitals."""
-    mean = config.images_per_patient
-    everyone = np.arange(config.samples)
-    chance = _uniform(config.seed, "count", everyone)
-    more = 0.0 if mean == 1 else np.floor(np.log1p(-chance) / math.log1p(-1 / mean))
-    counts = np.minimum(1 + more, config.samples).astype(np.int64) + np.zeros_like(everyone)
-    patient = np.repeat(everyone, counts)[: config.samples]
-    first = np.cumsum(counts) - counts
-    return patient, np.arange(config.samples) - first[patient]
-
-
-def _independent(config: PhantomConfig, patient: NDArray[np.int64], number: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """(N, K) findings, each with its prevalence and independent of the others."""
-    columns = []
-    for name, prevalence in zip(config.findings, _prevalences(config), strict=True):
-        stays = _uniform(config.seed, "stays", patient, number, np.full_like(patient, STREAMS[name])) < STAYS[name]
-        usual, today = _uniform(config.seed, name, patient), _uniform(config.seed, name, patient, number)
-        columns.append(np.where(stays, usual, today) < prevalence)
-    return np.stack(columns, 1)
-
-
-def _exclusive(config: PhantomConfig, patient: NDArray[np.int64], number: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """(N, K) findings, at most one in each image."""
-    shares = _prevalences(config)
-    if sum(shares) > 1 + 1e-9:
-        raise ConfigError(
-            f"data.phantom.prevalence: the shares of exclusive findings add up to {sum(shares):g}; "
-            "with task multiclass they may reach 1 at most, and what is left of 1 is normal"
-        )
-    stays = _uniform(config.seed, "stays", patient, number) < STAYS_EXCLUSIVE
-    usual, today = _uniform(config.seed, "state", patient), _uniform(config.seed, "state", patient, number)
-    state = np.searchsorted(np.cumsum(shares), np.where(stays, usual, today), side="right")
-    return np.asarray(state[:, None] == np.arange(len(shares)))
-
-
-def _prevalences(config: PhantomConfig) -> tuple[float, ...]:
-    given = config.prevalence
-    return given if isinstance(given, tuple) else (given,) * len(config.findings)
+# --- the public face ------------------------------------------------------------------------------------------------------
 
 
 def _images(config: PhantomConfig, exclusive: bool) -> PhantomImages:
-    patient, number = _visits(config)
-    years = (_uniform(config.seed, "age", patient) + _uniform(config.seed, "years", patient)) / 2
+    patient, number = visits(config)
+    years = (uniform(config.seed, "age", patient) + uniform(config.seed, "years", patient)) / 2
     return PhantomImages(
         size=config.size,
         difficulty=config.difficulty,
         seed=config.seed,
         findings=config.findings,
-        present=(_exclusive if exclusive else _independent)(config, patient, number),
+        present=(exclusive_findings if exclusive else independent_findings)(config, patient, number),
         patient=patient,
         number=number,
-        sex=np.where(_uniform(config.seed, "sex", patient) < 0.5, "F", "M"),
+        sex=np.where(uniform(config.seed, "sex", patient) < 0.5, "F", "M"),
         age=(20 + np.floor(71 * years)).astype(np.int64),
-        view=np.where(_uniform(config.seed, "view", patient, number) < AP_SHARE, "AP", "PA"),
+        view=np.where(uniform(config.seed, "view", patient, number) < AP_SHARE, "AP", "PA"),
+        lesion_area=config.lesion_area,
     )
-
-
-# --- the public face --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -301,7 +255,7 @@ def phantom_samples(config: DataConfig) -> Samples:
     """The phantom as a source of samples; nothing is drawn before an image is read.
 
     Task "auto" is binary for one finding, else multilabel. "multiclass": findings exclude each other, and the first class,
-    "normal", is what shows none.
+    "normal", is what shows none. "segmentation": a mask of each finding; they may overlap.
 
     Raises:
         ConfigError: the phantom cannot give this task or these classes; or as `draw_phantom`.
@@ -313,6 +267,7 @@ def phantom_samples(config: DataConfig) -> Samples:
             f"data.task: binary needs one finding, and data.phantom.findings has {len(findings)} ({', '.join(findings)}): "
             "keep one of them, or use task multilabel or multiclass"
         )
+    _check_area(config.phantom)
     source = _images(config.phantom, task == "multiclass")
     targets, classes = source.present.astype(np.float32), findings
     if task == "multiclass":
@@ -329,7 +284,17 @@ def phantom_samples(config: DataConfig) -> Samples:
         metadata=_metadata(source),
         notes=_notes(config.phantom, source, task),
         negative=NORMAL if task == "binary" else "negative",
+        masks=PhantomMasks(source, tuple(order)) if task == "segmentation" else None,
+        exclusive=len(classes) == 1,
     )
+
+
+def _check_area(config: PhantomConfig) -> None:
+    if config.lesion_area is not None and not set(config.findings) & set(SIZED):
+        raise ConfigError(
+            f"data.phantom.lesion_area: none of the findings ({', '.join(config.findings)}) can be drawn to a given area: add "
+            f"one of {', '.join(SIZED)}, or set it to null"
+        )
 
 
 def _class_order(config: DataConfig, classes: tuple[str, ...], task: TaskKind) -> list[int]:
@@ -348,13 +313,17 @@ def _class_order(config: DataConfig, classes: tuple[str, ...], task: TaskKind) -
 def _notes(config: PhantomConfig, source: PhantomImages, task: TaskKind) -> tuple[str, ...]:
     drawn = ", ".join(
         f"{name} {count} ({count / len(source):.1%} of images; {share:.1%} asked for)"
-        for name, count, share in zip(source.findings, source.present.sum(0), _prevalences(config), strict=True)
+        for name, count, share in zip(source.findings, source.present.sum(0), prevalences(config), strict=True)
     )
-    notes = (
+    notes: tuple[str, ...] = (
         f"Synthetic images, drawn by Osler's phantom (difficulty {config.difficulty:g}, seed {config.seed}); "
         "no person was imaged, and no figure from them says anything about patients.",
         f"Findings drawn: {drawn}.",
     )
+    if config.lesion_area is not None:
+        sized = ", ".join(name for name in config.findings if name in SIZED)
+        low, high = (f"{100 * share:g} %" for share in config.lesion_area)
+        notes += (f"A lesion of {sized} covers {low} to {high} of the image, log-uniform between.",)
     if task != "multiclass":
         return notes
     return (*notes, f"Each image shows one finding at most; the class {NORMAL!r} is what shows none.")

@@ -1,4 +1,4 @@
-"""Sources: where samples come from. A source finds images and labels; it looks at no pixel."""
+"""Sources: where samples come from. A source finds images and labels, and looks at no pixel but those of masks."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Callable
 from osler.config import DataConfig
 from osler.data.arrays import array_samples
 from osler.data.folder import folder_samples
+from osler.data.masks import mask_samples
+from osler.data.masks_table import csv_samples
 from osler.data.phantom import phantom_samples
 from osler.data.samples import Samples
-from osler.data.table import table_samples
 from osler.errors import lookup
 
 __all__ = ["SOURCES", "load_source"]
@@ -17,8 +18,9 @@ __all__ = ["SOURCES", "load_source"]
 SOURCES: dict[str, Callable[[DataConfig], Samples]] = {
     "phantom": phantom_samples,
     "folder": folder_samples,
-    "csv": table_samples,
+    "csv": csv_samples,
     "npz": array_samples,
+    "masks": mask_samples,
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +17,9 @@ from osler.config import SplitConfig
 from osler.data.labels import plain
 from osler.data.messages import count, some
 from osler.data.samples import SPLITS, Samples
-from osler.errors import DataError
+from osler.errors import DataError, nearest
 
-__all__ = ["split_hash", "split_name", "split_notes", "split_samples", "stratified_subset"]
+__all__ = ["named_splits", "split_hash", "split_name", "split_notes", "split_samples", "stratified_subset"]
 
 Counts = NDArray[np.float64]
 
@@ -93,6 +94,35 @@ def split_samples(samples: Samples, config: SplitConfig) -> NDArray[np.str_]:
     return split
 
 
+def named_splits(samples: Samples, config: SplitConfig) -> Samples:
+    """The samples with the splits that the configuration names patients for; unchanged where it names none.
+
+    Raises:
+        DataError: a name is no patient (no sample, where patients are unknown), or the source assigns it to another split.
+    """
+    if not config.val and not config.test:
+        return samples
+    known = samples.ids if samples.patients is None else samples.patients
+    word = "sample" if samples.patients is None else "patient"
+    split = np.full(len(samples), "", dtype="<U5") if samples.split is None else samples.split.astype("<U5")
+    faults = []
+    for target, names in (("val", config.val), ("test", config.test)):
+        for name in names:
+            rows = known == name
+            others = sorted({*split[rows].tolist()} - {"", target})
+            if not rows.any():
+                guess = nearest(name, np.unique(known).tolist())
+                faults.append(
+                    f"data.split.{target}: no {word} is called {name!r}" + (f" (did you mean {guess!r}?)" if guess else "")
+                )
+            elif others:
+                faults.append(f"data.split.{target}: the source assigns {name!r} to {some(others)}")
+            split[rows] = target
+    if faults:
+        raise DataError(f"{'; '.join(faults)}. The {word}s are {some(np.unique(known), 8)}.")
+    return replace(samples, split=split)
+
+
 def split_notes(samples: Samples, split: NDArray[np.str_]) -> tuple[str, ...]:
     """What a reader should know of a division, a sentence each: what was kept and drawn, shared patients, absent classes.
 
@@ -114,7 +144,8 @@ def split_notes(samples: Samples, split: NDArray[np.str_]) -> tuple[str, ...]:
             )
     for name in SPLITS:
         targets = samples.targets[split == name]
-        for kind, value in (("positive", 1), ("negative", 0)):
+        # Of masks, one class may be in every image: its pixels have negatives all the same.
+        for kind, value in (("positive", 1), ("negative", 0))[: 1 if samples.masks is not None else 2]:
             absent = [label for label, column in zip(samples.classes, targets.T, strict=True) if not (column == value).any()]
             if len(targets) and absent:
                 notes.append(f"{name} has no {kind} sample of {some(absent, 20)}: it cannot be scored there.")
@@ -188,7 +219,7 @@ def _group_counts(samples: Samples, rows: NDArray[np.intp], members: NDArray[np.
     columns = [np.ones(len(rows)), *(targets == 1).T, *unknown.T[unknown.any(axis=0)]]
     if samples.split is not None:
         columns += [samples.split[rows] == name for name in np.unique(samples.split[rows])[1:]]
-    if samples.task == "multilabel":
+    if samples.task in ("multilabel", "segmentation"):
         columns.append((targets == 0).all(axis=1))
     sums = [np.bincount(members, weights=column) for column in columns]
     return np.stack([*sums, np.ones(len(sums[0]))], axis=1)

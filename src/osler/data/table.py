@@ -21,7 +21,20 @@ from osler.data.split import split_name
 from osler.data.table_labels import labels_of_columns, labels_of_words
 from osler.errors import DataError
 
-__all__ = ["LABEL_COLUMNS", "Columns", "named_column", "read_table", "table_columns", "table_samples"]
+__all__ = [
+    "IMAGE_COLUMNS",
+    "LABEL_COLUMNS",
+    "PATIENT_COLUMNS",
+    "Columns",
+    "image_column",
+    "named_column",
+    "patient_cells",
+    "read_table",
+    "split_cells",
+    "table_columns",
+    "table_samples",
+    "typed_cells",
+]
 
 # Names of columns, as `plain` spells them, in order of preference.
 IMAGE_COLUMNS = (
@@ -70,8 +83,8 @@ def table_samples(config: DataConfig) -> Samples:
     faults = _file_faults(table, names, located.ambiguous, columns, root)
     table, names, more = _without_repeats(table, names, columns, faults)
     labels = _labels(table, columns, config, faults)
-    patients = _patients(table, columns, faults)
-    split = _splits(table, columns, faults)
+    patients = patient_cells(table, columns.patient, faults)
+    split = split_cells(table, columns.split, faults)
     raise_faults(path, faults)
     assert labels is not None
     return Samples(
@@ -144,7 +157,7 @@ def table_columns(table: pd.DataFrame, config: DataConfig, root: Path, path: Pat
     ]
     notes: list[str] = []
     label, classes = _label_column(names, config, faults, notes)
-    image = config.image_column or _image_column(table, root)
+    image = config.image_column or image_column(table, root)
     if image is None:
         faults.append(
             "no column of image paths was found by name (path, file, image, filename, id): name it by data.image_column"
@@ -183,7 +196,7 @@ def _label_column(
     return found, ()
 
 
-def _image_column(table: pd.DataFrame, root: Path) -> str | None:
+def image_column(table: pd.DataFrame, root: Path) -> str | None:
     """The column with an image's name whose cells are files that exist, the first where several are; looks at some rows."""
     rows = np.unique(np.linspace(0, len(table) - 1, LOOKED_AT).astype(int))
     candidates = [str(name) for wanted in IMAGE_COLUMNS for name in table.columns if plain(name) == wanted]
@@ -284,30 +297,32 @@ def _labels(table: pd.DataFrame, columns: Columns, config: DataConfig, faults: l
         return None
 
 
-def _patients(table: pd.DataFrame, columns: Columns, faults: list[str]) -> NDArray[np.str_] | None:
-    if columns.patient is None:
+def patient_cells(table: pd.DataFrame, column: str | None, faults: list[str]) -> NDArray[np.str_] | None:
+    """(N,) patient ids, or None without a column; blank ones are added to the faults."""
+    if column is None:
         return None
-    cells = table[columns.patient].to_numpy(dtype=str)
+    cells = table[column].to_numpy(dtype=str)
     blank = np.flatnonzero(cells == "")
     if len(blank):
         faults.append(
-            f"column {columns.patient!r} is blank in {count(len(blank), 'row')} "
+            f"column {column!r} is blank in {count(len(blank), 'row')} "
             f"({some(_line(table, int(row)) for row in blank[:5])}): images of one patient could not be kept in one split; "
             "fill it in, or leave the rows out"
         )
     return cells
 
 
-def _splits(table: pd.DataFrame, columns: Columns, faults: list[str]) -> NDArray[np.str_] | None:
-    if columns.split is None:
+def split_cells(table: pd.DataFrame, column: str | None, faults: list[str]) -> NDArray[np.str_] | None:
+    """(N,) of "train", "val", "test" and "", or None without a column; other words are added to the faults."""
+    if column is None:
         return None
-    codes, cells = pd.factorize(table[columns.split])
+    codes, cells = pd.factorize(table[column])
     names = ["" if cell == "" else split_name(cell) for cell in cells]
     odd = [cell for cell, name in zip(cells, names, strict=True) if name is None]
     if odd:
-        rows = int(table[columns.split].isin(odd).sum())
+        rows = int(table[column].isin(odd).sum())
         faults.append(
-            f"column {columns.split!r} holds {some(map(repr, odd))} in {count(rows, 'row')}; allowed are train, val, test, and "
+            f"column {column!r} holds {some(map(repr, odd))} in {count(rows, 'row')}; allowed are train, val, test, and "
             "blank for a sample to be assigned"
         )
     return np.array([name or "" for name in names])[codes]
@@ -322,10 +337,11 @@ def _metadata(table: pd.DataFrame, columns: Columns, labels: Labels) -> pd.DataF
         for name in table.columns
         if name not in used and plain(name) not in said and not is_negative(name) and not name.startswith("Unnamed:")
     ]
-    return pd.DataFrame({name: _typed(table[name]) for name in kept}).reset_index(drop=True) if kept else None
+    return pd.DataFrame({name: typed_cells(table[name]) for name in kept}).reset_index(drop=True) if kept else None
 
 
-def _typed(cells: pd.Series[str]) -> pd.Series[Any]:
+def typed_cells(cells: pd.Series[str]) -> pd.Series[Any]:
+    """Numbers where every cell that is not blank is one, else texts; blank cells are missing values."""
     given = cells.where(cells != "")
     numbers = pd.to_numeric(given, errors="coerce")
     return numbers if bool((numbers.isna() == given.isna()).all()) else given
