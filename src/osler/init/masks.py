@@ -37,7 +37,7 @@ LEAST_CEILING = 0.95
 RARE = 0.01
 PATCHED = 256
 """Below this size whole images are as quick."""
-STEPS = 2000
+STEPS = 1000
 
 
 # --- how they are read ------------------------------------------------------------------------------------------------------
@@ -203,7 +203,7 @@ def mask_learning_lines(samples: Samples, split: NDArray[np.str_], size: int) ->
     """Network, loss, training and threshold."""
     images = int((split == "train").sum())
     batch = 4 if images < 50 else 8
-    epochs = int(np.clip(round(STEPS * batch / max(1, images)), 15, 200))
+    epochs = int(np.clip(round(STEPS * batch / max(1, images)), 10, 200))
     yield "model:"
     yield yaml_line("architecture", "compact", "a U-Net that a CPU trains; or unet, fpn, ... with model.encoder and pretrained")
     yield ""
