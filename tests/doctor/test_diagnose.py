@@ -471,3 +471,12 @@ def test_series_of_a_chart_are_not_changed() -> None:
     diagnose(given_chart)
     assert all(np.array_equal(before[name], series.values, equal_nan=True) for name, series in given_chart.series.items())
     assert isinstance(given_chart.series["val.loss"], Series)
+
+
+def test_a_log_that_keeps_empty_cases_apart_has_no_conflict_of_conventions() -> None:
+    columns = {"val.dice": [0.3, 0.40, 0.40], "val.precision": [0.4, 0.5, 0.5], "val.recall": [0.5, 0.7, 0.7]}
+    facts = {"task": "segmentation", "empty.val": 0.32}
+    pooled_as_zero = diagnose(chart(columns, facts))
+    assert "empty_case_conflict" in [finding.id for finding in pooled_as_zero.findings]
+    apart = diagnose(chart({**columns, "val.dice_case.mean": [0.3, 0.35, 0.36]}, facts))
+    assert "empty_case_conflict" not in [finding.id for finding in apart.findings]

@@ -173,6 +173,8 @@ def low_overlap(case: Case) -> Signs | Lacking | None:
 
 def empty_case_conflict(case: Case) -> Signs | Lacking | None:
     """A Dice over images that is made by those without foreground: counted as 1, or as 0."""
+    if case.chart.has("val.dice_case.mean"):
+        return None  # the log keeps cases with foreground apart, and its Dice is that of pooled pixels
     empty = next(
         (case.facts.number(f"empty.{split}") for split in ("val", "set") if case.facts.number(f"empty.{split}") > 0), math.nan
     )
