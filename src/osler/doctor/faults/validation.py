@@ -17,6 +17,7 @@ from osler.metrics.trend import smallest_set
 __all__ = ["VALIDATION"]
 
 TINY, SMALL = 20, 100
+FEW_PATIENTS = 5  # with fewer, no interval can be taken over patients
 FEWEST_TO_NORMALISE = 4
 # Architectures that normalise over the batch, and words in a name that say otherwise.
 BATCH_NORMALISED = (
@@ -174,8 +175,26 @@ def best_from_noise(case: Case) -> Signs | Lacking | None:
     )
 
 
+def _few_masks(case: Case) -> Signs | Lacking | None:
+    """Of masks it is images with foreground, and patients, that count; pixels of one image say the same thing over and over."""
+    n, empty = case.facts.number("samples.val"), case.facts.number("empty.val")
+    if not n > 0:
+        return Lacking("samples.val")
+    filled = n * (1 - empty) if 0.0 <= empty <= 1.0 else n
+    patients = case.facts.number("patients.val")
+    if filled >= TINY and not patients < FEW_PATIENTS:
+        return None
+    of = f", of {figure(patients)} patients" if patients > 0 else ""
+    text = f"Validation has {figure(filled)} images with foreground{of}: its Dice says little of the next patient."
+    evidence = (Evidence("samples.val", n, None, expected=TINY, basis="images with foreground; 5 patients"),)
+    actions = ("train once for each of several divisions by patient, and look at all of their figures",)
+    return Signs(text, evidence, "note", 0.9, (), actions)
+
+
 def small_validation(case: Case) -> Signs | Lacking | None:
     """Validation samples so few that its figures jump by chance."""
+    if case.segmentation:
+        return _few_masks(case)
     labels = case.labels("val")
     if labels is not None and labels.n > 0:
         rare = float(np.min(np.minimum(labels.share, 1 - labels.share)) * labels.n)
