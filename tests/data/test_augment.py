@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -11,8 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from osler.config import AugmentationConfig
-from osler.data import augment
-from osler.data.augment import Augmenter, affine, hashes, transform, uniforms
+from osler.data.augment import Augmenter, Cut, affine, augmenter, geometry, hashes, hashing, transform, uniforms
 
 OFF = {
     "rotation": 0,
@@ -57,9 +57,10 @@ def matrices(
 
 def by_torch(images: Tensor, moves: NDArray[np.float64], nearest: bool = False, fill: float | None = None) -> Tensor:
     """What `transform` does off the CPU, worked out on the CPU."""
-    x, y = augment._coordinates(moves, images.shape[2], images.shape[3], images.device, fill is not None)
+    size = (images.shape[2], images.shape[3])
+    x, y = geometry.places(geometry.pixel_maps(moves, size), size, size, images.device, fill is not None)
     result = torch.empty_like(images, dtype=images.dtype if nearest else torch.float32)
-    augment._sample_torch(images, x, y, nearest, fill or 0.0, result)
+    geometry._sample_torch(images, x, y, nearest, fill or 0.0, result)
     return result
 
 
@@ -69,8 +70,8 @@ BOTH_WAYS = pytest.mark.parametrize("move", [transform, by_torch], ids=["opencv"
 class TestHashes:
     def test_known_words_of_splitmix64(self) -> None:
         # The generator seeded with 0 gives these first (reference implementation by Vigna, as in Java's SplittableRandom).
-        state = np.arange(1, 4) * augment._GOLDEN
-        assert [f"{int(word) % 2**64:016x}" for word in augment._mix(state)] == [
+        state = np.arange(1, 4) * hashing._GOLDEN
+        assert [f"{int(word) % 2**64:016x}" for word in hashing._mix(state)] == [
             "e220a8397b1dcdaf",
             "6e789e6aa1b965f4",
             "06c45d188009454f",
@@ -78,7 +79,7 @@ class TestHashes:
 
     def test_numpy_and_torch_agree(self) -> None:
         words = np.random.default_rng(0).integers(-(2**63), 2**63, 1000)
-        assert (augment._mix(torch.from_numpy(words)).numpy() == augment._mix(words)).all()
+        assert (hashing._mix(torch.from_numpy(words)).numpy() == hashing._mix(words)).all()
 
     def test_every_part_counts_and_their_order_too(self) -> None:
         words = [
@@ -312,6 +313,85 @@ class TestAugmenter:
         assert torch.isfinite(result).all()
 
 
+def blobs(count: int, size: int) -> Tensor:
+    """(count, 2, size, size) uint8: smooth content in the first channel, in the second 255 in a third of the image, else 0."""
+    coarse = np.random.default_rng(4).uniform(0, 255, (count, 7, 7)).astype(np.float32)
+    grown = np.stack([cv2.resize(field, (size, size), interpolation=cv2.INTER_CUBIC) for field in coarse])
+    unknown = np.zeros_like(grown)
+    unknown[:, :, : size // 3] = 255
+    return torch.from_numpy(np.stack([grown.clip(0, 255), unknown], axis=1).astype(np.uint8))
+
+
+def beyond_a_pixel(first: Tensor, second: Tensor) -> int:
+    """Pixels in which two (B, H, W) masks differ although no edge of the first runs through their 3 x 3 neighbourhood."""
+    planes = first.float()[:, None]
+    grown = torch.nn.functional.max_pool2d(planes, 3, 1, 1)[:, 0]
+    shrunk = -torch.nn.functional.max_pool2d(-planes, 3, 1, 1)[:, 0]
+    return int(((first != second) & (grown == shrunk)).sum())
+
+
+class TestMasks:
+    """A picture and the mask that is its own content above half: after any change the mask must still be that."""
+
+    @pytest.fixture(params=["opencv", "torch"])
+    def _way(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+        if request.param == "torch":
+            monkeypatch.setattr(augmenter, "sample", geometry._sample_torch)
+
+    @pytest.mark.usefixtures("_way")
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"rotation": 180},
+            {"zoom": 0.5},
+            {"shift": 0.3},
+            {"horizontal_flip": 1},
+            {"vertical_flip": 1},
+            {"rotation": 40, "shift": 0.2, "zoom": 0.3, "horizontal_flip": 0.5, "vertical_flip": 0.5},
+        ],
+        ids=lambda changes: "+".join(changes),
+    )
+    @pytest.mark.parametrize("patch", [None, 40])
+    def test_masks_follow_their_images(self, changes: dict[str, float], patch: int | None) -> None:
+        images, changer = blobs(8, 96), Augmenter(only(**changes), 5)
+        masks = torch.stack([images[:, 0] >= 128, images[:, 1] >= 128], dim=1).to(torch.uint8)
+        cut = None if patch is None else Cut(patch, np.random.default_rng(1).uniform(20, 75, (8, 2)))
+        moved, labels = changer.change(images, masks, changer.draw(0, np.arange(8)), cut)
+        assert labels is not None
+        assert labels.shape == moved.shape == (8, 2, patch or 96, patch or 96)
+        assert 0.1 < labels[:, 0].float().mean() < 0.9
+        for plane in range(2):
+            content = (moved[:, plane] >= 127.5).to(torch.uint8)
+            # A tip thinner than a pixel may be in one and not in the other; an offset of two pixels is all along the edges.
+            assert beyond_a_pixel(labels[:, plane], content) <= 3
+            assert beyond_a_pixel(labels[:, plane].roll((2, 2), (1, 2)), content) > 100
+        if patch is not None:
+            whole, _ = changer.change(images, masks, changer.draw(0, np.arange(8)))
+            assert not torch.equal(moved[:, 0], whole[:, 0, 28:68, 28:68])
+
+    @pytest.mark.usefixtures("_way")
+    def test_unknown_stays_unknown_and_never_blends(self) -> None:
+        images = blobs(8, 96)
+        masks = torch.where(images[:, 1:] == 255, 255, (images[:, :1] >= 128).to(torch.uint8))
+        changer = Augmenter(EVERYTHING, 2)
+        _, labels = changer.change(images, masks, changer.draw(0, np.arange(8)))
+        assert labels is not None
+        assert set(labels.unique().tolist()) == {0, 1, 255}
+        # Beyond the edge the edge goes on: what was unknown at the border is unknown beside it too.
+        shifted = Augmenter(only(shift=0.3), 2)
+        changes = shifted.draw(0, np.arange(8))
+        _, labels = shifted.change(images, torch.full_like(masks, 255), changes)
+        assert labels is not None
+        assert (labels == 255).all()
+
+    def test_masks_are_not_coloured(self) -> None:
+        images, changer = blobs(4, 32), Augmenter(only(brightness=0.5, contrast=0.5, noise=0.3), 2)
+        masks = (images >= 128).to(torch.uint8)
+        moved, labels = changer.change(images, masks, changer.draw(0, np.arange(4)))
+        assert torch.equal(labels, masks)
+        assert torch.equal(moved, changer.apply(images, 0, np.arange(4)))
+
+
 class TestNoise:
     def test_has_the_drawn_deviation_and_is_gaussian(self) -> None:
         images, augmenter = torch.full((20, 1, 100, 100), 128, dtype=torch.uint8), Augmenter(only(noise=0.1), 1)
@@ -324,7 +404,7 @@ class TestNoise:
         np.testing.assert_allclose(share_beyond, [0.3173, 0.0455, 0.0027], rtol=0.05)
 
     def test_neighbours_and_samples_are_independent(self) -> None:
-        fields = augment._normal_fields(hashes(0, np.arange(6)), (101, 99), torch.device("cpu"))[:, 0].double().numpy()
+        fields = hashing.normal_fields(hashes(0, np.arange(6)), (101, 99), torch.device("cpu"))[:, 0].double().numpy()
         flat = fields.reshape(6, -1)
         lagged = [np.corrcoef(flat[0, :-lag], flat[0, lag:])[0, 1] for lag in (1, 2, 3, 4, 99)]
         assert np.abs([*lagged, *np.corrcoef(flat)[np.triu_indices(6, 1)]]).max() < 4.5 / np.sqrt(flat.shape[1])

@@ -171,6 +171,39 @@ class TestTrainBatches:
         assert len(list(batches.epoch(0))) == 3
 
 
+class TestMasks:
+    POOL = np.concatenate([POOL, (POOL > 128).astype(np.uint8), np.full_like(POOL, 255)], axis=1)
+
+    def test_masks_come_beside_images(self) -> None:
+        changing = {"augmenter": Augmenter(AugmentationConfig(brightness=0, contrast=0), 42), "channels": 1}
+        batches = TrainBatches(self.POOL.__getitem__, np.arange(200), np.zeros((200, 2), np.float32), 32, 42, **changing)
+        plain = TrainBatches(gather, np.arange(200), np.zeros((200, 2), np.float32), 32, 42, augmenter=changing["augmenter"])
+        for batch, other in zip(batches.epoch(1), plain.epoch(1), strict=True):
+            assert batch.masks is not None
+            assert batch.masks.shape == (len(batch), 2, 12, 12)
+            assert torch.equal(batch.images, other.images)  # the masks change nothing about the images
+            assert set(batch.masks[:, 0].unique().tolist()) == {0, 1}
+            assert (batch.masks[:, 1] == 255).all()
+            assert other.masks is None
+
+    @pytest.mark.parametrize("start", [0, 2, 6])
+    def test_resume_gives_the_same_masks(self, start: int) -> None:
+        def masked() -> TrainBatches:
+            targets = np.zeros((50, 1), np.float32)
+            return TrainBatches(self.POOL.__getitem__, np.arange(50), targets, 8, 42, augmenter=Augmenter(STRONG, 42), channels=1)
+
+        whole, rest = list(masked().epoch(3)), list(masked().epoch(3, start=start))
+        for first, second in zip(whole[start:], rest, strict=True):
+            assert same(first, second)
+            assert torch.equal(first.masks, second.masks)
+
+    def test_evaluation_gives_them_as_they_are(self) -> None:
+        rows = np.array([7, 3, 150])
+        seen = list(EvalBatches(self.POOL.__getitem__, rows, np.zeros((3, 2), np.float32), 2, channels=1))
+        assert np.array_equal(torch.cat([batch.images for batch in seen]).numpy(), POOL[rows])
+        assert np.array_equal(torch.cat([batch.masks for batch in seen]).numpy(), self.POOL[rows, 1:])
+
+
 class TestEvalBatches:
     def test_in_order_unchanged_and_complete(self) -> None:
         rows = np.array([7, 3, 150, 3, 9])

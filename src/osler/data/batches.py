@@ -1,4 +1,4 @@
-"""Batches: the order of an epoch, and the images of each batch gathered, augmented and placed one ahead.
+"""Batches: the order of an epoch, and the images (and masks) of each batch gathered, augmented and placed one ahead.
 
 Order and draws are pure functions of (seed, epoch): no generator is kept, so a run that starts at batch k of an epoch sees what
 the uninterrupted run saw from there, and a rank knows its share without asking.
@@ -18,14 +18,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from osler.config import PatchConfig
 from osler.data.augment import DRAW, ORDER, Augmenter, hashes, uniforms
+from osler.data.patches import Cutter
 from osler.errors import DataError
 
 __all__ = ["Batch", "EvalBatches", "Gather", "TrainBatches", "draw", "micro_batches", "one_ahead", "order"]
 
 T = TypeVar("T")
 Gather = Callable[[NDArray[np.intp]], NDArray[np.uint8]]
-"""Source rows (B,) to prepared images (B, C, H, W), as `PackedCache.gather`."""
+"""Source rows (B,) to prepared images (B, C, H, W), or images and masks (B, C + K, H, W), as `PackedCache.gather`."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Batch:
         rows: (B,) rows of the source.
         positions: (B,) places in the epoch's global order.
         index: number of the batch among those of this rank, from 0; training goes on after it with `start=index + 1`.
+        masks: (B, K, H, W) uint8, 1 foreground, 0 not, IGNORED unknown, pixel by pixel over `images`; None where there are none.
+            The targets of a patch stay those of its whole image.
     """
 
     images: Tensor
@@ -45,6 +49,7 @@ class Batch:
     rows: NDArray[np.intp]
     positions: NDArray[np.intp]
     index: int
+    masks: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -168,9 +173,10 @@ def _delivered(prepare: Callable[[int], Batch], numbers: Iterable[int], device: 
         for batch, ready in batches:
             current = torch.cuda.current_stream(device)
             current.wait_event(ready)
-            for tensor in (batch.images, batch.targets):
+            for tensor in (batch.images, batch.targets, batch.masks):
                 # The memory belongs to the side stream; it must not be used again there before the caller has read it.
-                tensor.record_stream(current)
+                if tensor is not None:
+                    tensor.record_stream(current)
             yield batch
 
 
@@ -182,6 +188,13 @@ def _placed(array: NDArray[np.uint8] | NDArray[np.float32], device: torch.device
     return tensor.to(device)
 
 
+def _divided(planes: Tensor, channels: int | None) -> tuple[Tensor, Tensor | None]:
+    """Image planes, and mask planes, of gathered ones; without `channels` all are the image's."""
+    if channels is None:
+        return planes, None
+    return planes[:, :channels], planes[:, channels:]
+
+
 # --- training and evaluation ------------------------------------------------------------------------------------------------
 
 
@@ -190,10 +203,11 @@ class TrainBatches:
 
     The epoch's global order is cut into micro-batches (`micro_batches`), and micro-batch m goes to rank m % world. So `world`
     ranks see, step by step, what one process with `accumulate=world` sees. Where samples are drawn by weight, an epoch is as
-    many draws with replacement as there are samples.
+    many draws with replacement as there are samples. With patches, every sample has `patches.per_image` places in the epoch's
+    order, each a patch of its own.
 
     Args:
-        gather: reads prepared images.
+        gather: reads prepared images, or images and masks.
         rows: (n,) rows of the source that are the train split.
         targets: (n, K) float32, one for each of `rows`.
         batch_size: samples of a micro-batch.
@@ -204,9 +218,12 @@ class TrainBatches:
         rank: of this process.
         world: processes that train together.
         accumulate: micro-batches of one rank that make a step.
+        channels: planes of what is gathered that are the image; those after them are masks. None: all are the image.
+        patches: what to cut out of each image and its masks; None: nothing, the whole image is given.
 
     Raises:
         DataError: where the samples do not fill one step.
+        ConfigError: patches are larger than the images.
     """
 
     def __init__(
@@ -222,14 +239,18 @@ class TrainBatches:
         rank: int = 0,
         world: int = 1,
         accumulate: int = 1,
+        channels: int | None = None,
+        patches: PatchConfig | None = None,
     ) -> None:
         assert len(rows) == len(targets)
         assert draw_weights is None or len(draw_weights) == len(rows)
         assert 0 <= rank < world, (rank, world)
-        edges = micro_batches(len(rows), batch_size, world * accumulate)
+        self._each = 1 if patches is None else patches.per_image
+        edges = micro_batches(len(rows) * self._each, batch_size, world * accumulate)
         if len(edges) == 1:
+            there = f"{len(rows)} samples" if patches is None else f"{len(rows) * self._each} patches"
             raise DataError(
-                f"train split: {len(rows)} samples do not fill one step of {world} processes x {accumulate} batches, at least "
+                f"train split: {there} do not fill one step of {world} processes x {accumulate} batches, at least "
                 "2 samples each. Give more samples, fewer processes, or a smaller training.accumulate."
             )
         self._gather = gather
@@ -240,16 +261,28 @@ class TrainBatches:
         self._augmenter = augmenter or Augmenter(None, seed)
         self._device = torch.device(device)
         self._starts, self._stops = edges[:-1][rank::world], edges[1:][rank::world]
+        self._channels = channels
+        self._cutter = None if patches is None else self._build_cutter(patches)
+
+    def _build_cutter(self, patches: PatchConfig) -> Cutter:
+        assert self._channels is not None, "patches are cut by the masks"
+        planes, height, width = self._gather(self._rows[:1]).shape[1:]
+        return Cutter(patches, self._seed, (planes, height, width), self._channels, self._augmenter.reach)
 
     def __len__(self) -> int:
         """Batches of this rank in an epoch; the same for every rank and epoch."""
         return len(self._starts)
 
     def samples(self, epoch: int) -> NDArray[np.intp]:
-        """(n,) indices into `rows` and `targets` in the epoch's global order; a few at its end may be in no batch."""
+        """(n,) indices into `rows` and `targets` in the epoch's global order; a few at its end may be in no batch.
+
+        With patches, (n x per_image,).
+        """
         if self._draw_weights is None:
-            return order(self._seed, epoch, len(self._rows))
-        return draw(self._draw_weights, self._seed, epoch)
+            places = order(self._seed, epoch, len(self._rows) * self._each)
+        else:
+            places = draw(np.repeat(self._draw_weights, self._each), self._seed, epoch)
+        return places // self._each
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from batch `start` on; from there they are, bit for bit, those of the whole epoch."""
@@ -260,21 +293,35 @@ class TrainBatches:
             positions = np.arange(self._starts[index], self._stops[index])
             chosen = samples[positions]
             rows = self._rows[chosen]
-            images = self._augmenter.apply(_placed(self._gather(rows), self._device), epoch, positions)
-            return Batch(images, _placed(self._targets[chosen], self._device), rows, positions, index)
+            images, masks = self._pixels(rows, epoch, positions)
+            return Batch(images, _placed(self._targets[chosen], self._device), rows, positions, index, masks)
 
         return _delivered(prepare, range(start, len(self)), self._device)
 
+    def _pixels(self, rows: NDArray[np.intp], epoch: int, positions: NDArray[np.intp]) -> tuple[Tensor, Tensor | None]:
+        """Images, or patches, as training sees them, and their masks."""
+        if self._channels is None:
+            return self._augmenter.apply(_placed(self._gather(rows), self._device), epoch, positions), None
+        changes, cut = self._augmenter.draw(epoch, positions), None
+        if self._cutter is None:
+            planes = self._gather(rows)
+        else:
+            patches = self._cutter.cut(self._gather, rows, changes, epoch, positions)
+            planes, cut = patches.windows, patches.cut
+        images, masks = _divided(_placed(planes, self._device), self._channels)
+        return self._augmenter.change(images, masks, changes, cut)
+
 
 class EvalBatches:
-    """Samples in their order, every one once, unchanged: uint8 images as they were prepared.
+    """Samples in their order, every one once, unchanged: uint8 images, whole, as they were prepared, and their masks.
 
     Args:
-        gather: reads prepared images.
+        gather: reads prepared images, or images and masks.
         rows: (n,) rows of the source.
         targets: (n, K) float32, one for each of `rows`.
         batch_size: samples of a batch; the last may be smaller.
         device: where batches are delivered.
+        channels: planes of what is gathered that are the image; those after them are masks. None: all are the image.
     """
 
     def __init__(
@@ -284,6 +331,7 @@ class EvalBatches:
         targets: NDArray[np.float32],
         batch_size: int,
         device: torch.device | str = "cpu",
+        channels: int | None = None,
     ) -> None:
         assert len(rows) == len(targets)
         self._gather = gather
@@ -291,6 +339,7 @@ class EvalBatches:
         self._targets = targets
         self._batch_size = batch_size
         self._device = torch.device(device)
+        self._channels = channels
 
     def __len__(self) -> int:
         return -(-len(self._rows) // self._batch_size)
@@ -299,7 +348,7 @@ class EvalBatches:
         def prepare(index: int) -> Batch:
             positions = np.arange(index * self._batch_size, min((index + 1) * self._batch_size, len(self._rows)))
             rows = self._rows[positions]
-            images = _placed(self._gather(rows), self._device)
-            return Batch(images, _placed(self._targets[positions], self._device), rows, positions, index)
+            images, masks = _divided(_placed(self._gather(rows), self._device), self._channels)
+            return Batch(images, _placed(self._targets[positions], self._device), rows, positions, index, masks)
 
         return _delivered(prepare, range(len(self)), self._device)
