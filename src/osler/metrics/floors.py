@@ -15,7 +15,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from osler.metrics.weights import LabelCounts, LossSpec
 
-__all__ = ["BEST_CONSTANTS", "LOSS_TWINS", "Floor", "constant_loss", "floor", "score_floors", "skill", "skill_reason"]
+__all__ = [
+    "BEST_CONSTANTS",
+    "LOGIT_LIMIT",
+    "LOSS_TWINS",
+    "Floor",
+    "constant_loss",
+    "floor",
+    "log_sigmoid",
+    "score_floors",
+    "skill",
+    "skill_reason",
+    "times",
+]
 
 Floats = NDArray[np.float64]
 Twin = Callable[[LossSpec, LabelCounts, Floats], tuple[Floats, Floats]]
@@ -41,6 +53,7 @@ class Floor:
         loss_at_half: mean loss at logits of zero: p = 0.5, or 1/K for cross_entropy. NaN where no label is known.
         per_class: (K,) floor of each class by itself, NaN where none of its labels is known; None for cross_entropy, whose
             classes share one constant.
+        reason: why there is no floor; None where there is one, or where no label is known.
     """
 
     loss: float
@@ -48,6 +61,7 @@ class Floor:
     probabilities: Floats
     loss_at_half: float
     per_class: Floats | None
+    reason: str | None = None
 
 
 def floor(spec: LossSpec, counts: LabelCounts) -> Floor:
@@ -70,7 +84,7 @@ def floor(spec: LossSpec, counts: LabelCounts) -> Floor:
     return Floor(
         loss=_mean(values, weights),
         logits=logits,
-        probabilities=np.exp(_log_softmax(logits)) if joint else np.exp(_log_sigmoid(logits)),
+        probabilities=np.exp(_log_softmax(logits)) if joint else np.exp(log_sigmoid(logits)),
         loss_at_half=constant_loss(spec, counts, np.zeros_like(best)),
         per_class=None if joint else np.divide(values, weights, out=np.full(values.shape, np.nan), where=weights > 0),
     )
@@ -105,7 +119,8 @@ def skill_reason(loss: float, floor: Floor | float) -> str | None:
     """
     least = _loss_of(floor)
     if not np.isfinite(least):
-        return "there is no floor: no label is known"
+        why = floor.reason if isinstance(floor, Floor) else None
+        return f"there is no floor: {why or 'no label is known'}"
     if least < SMALLEST_FLOOR:
         return f"the floor, {least:.2g}, is under {SMALLEST_FLOOR:g}: the labels are nearly constant"
     return None if np.isfinite(loss) else "the loss is not finite"
@@ -159,15 +174,15 @@ def _scores_of_rate(share: Floats, rate: float) -> dict[str, Floats]:
 
 def _bce_sums(spec: LossSpec, counts: LabelCounts, logits: Floats) -> tuple[Floats, Floats]:
     up, down = _pulls(spec, counts)
-    return _times(up, -_log_sigmoid(logits)) + _times(down, -_log_sigmoid(-logits)), counts.known
+    return times(up, -log_sigmoid(logits)) + times(down, -log_sigmoid(-logits)), counts.known
 
 
 def _focal_sums(spec: LossSpec, counts: LabelCounts, logits: Floats) -> tuple[Floats, Floats]:
     up, down = _pulls(spec, counts)
-    yes, no = _log_sigmoid(logits), _log_sigmoid(-logits)
+    yes, no = log_sigmoid(logits), log_sigmoid(-logits)
     # 0 * inf stands for x**gamma * log x at 0, whose limit is 0; so does the infinite term of a pull that is 0.
-    of_positives = _times(up, _times(_power(no, spec.gamma), -yes))
-    of_negatives = _times(down, _times(_power(yes, spec.gamma), -no))
+    of_positives = times(up, times(_power(no, spec.gamma), -yes))
+    of_negatives = times(down, times(_power(yes, spec.gamma), -no))
     return of_positives + of_negatives, counts.known
 
 
@@ -176,7 +191,7 @@ def _cross_entropy_sums(spec: LossSpec, counts: LabelCounts, logits: Floats) -> 
     surprise = -_log_softmax(logits)
     spread = spec.label_smoothing / len(weights)
     elsewhere = spread * surprise.sum() if spread else 0.0
-    return _times(weights, (1 - spec.label_smoothing) * surprise + elsewhere), weights
+    return times(weights, (1 - spec.label_smoothing) * surprise + elsewhere), weights
 
 
 LOSS_TWINS: dict[str, Twin] = {"bce": _bce_sums, "cross_entropy": _cross_entropy_sums, "focal": _focal_sums}
@@ -213,7 +228,7 @@ def _best_focal(spec: LossSpec, counts: LabelCounts) -> Floats:
     low, high = np.full(up.shape, -BRACKET), np.full(up.shape, BRACKET)
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        yes, no = _log_sigmoid(middle), _log_sigmoid(-middle)
+        yes, no = log_sigmoid(middle), log_sigmoid(-middle)
         rising = spec.gamma * no + np.log(spec.gamma * np.exp(yes) * -yes + np.exp(no))
         falling = spec.gamma * yes + np.log(spec.gamma * np.exp(no) * -no + np.exp(yes))
         too_low = np.where(inside, balance, 0.0) + rising > falling
@@ -251,7 +266,7 @@ def _mean(values: Floats, weights: Floats) -> float:
     return float(values.sum()) / total if total > 0 else float("nan")
 
 
-def _times(left: Floats, right: Floats | float) -> Floats:
+def times(left: Floats, right: Floats | float) -> Floats:
     """left * right with 0 * inf = 0, the limit where a term without weight meets an infinite logit."""
     right = np.broadcast_to(np.asarray(right, dtype=np.float64), left.shape)
     product = np.zeros(left.shape)
@@ -263,7 +278,8 @@ def _power(logarithm: Floats, exponent: float) -> Floats:
     return np.ones_like(logarithm) if exponent == 0 else np.exp(exponent * logarithm)
 
 
-def _log_sigmoid(logits: Floats) -> Floats:
+def log_sigmoid(logits: Floats) -> Floats:
+    """The log of the sigmoid, exact in both tails; -inf at -inf."""
     return np.asarray(-np.logaddexp(0.0, -logits))
 
 

@@ -16,7 +16,18 @@ from osler.errors import ConfigError
 if TYPE_CHECKING:  # pydantic would be half the time of a diagnosis
     from osler.config import LossConfig
 
-__all__ = ["Kind", "LabelCounts", "LossSpec", "LossType", "count_labels", "resolve_loss", "unused_settings"]
+__all__ = [
+    "Kind",
+    "LabelCounts",
+    "LossSpec",
+    "LossType",
+    "auto_alpha",
+    "auto_pos_weight",
+    "count_labels",
+    "per_class",
+    "resolve_loss",
+    "unused_settings",
+]
 
 Kind = Literal["binary", "multiclass", "multilabel"]
 LossType = Literal["bce", "cross_entropy", "focal"]
@@ -135,9 +146,9 @@ def resolve_loss(config: LossConfig, counts: LabelCounts) -> LossSpec:
         raise ConfigError("\n".join(faults))
     return LossSpec(
         type=kind,
-        pos_weight=_per_class(config.pos_weight, _auto_pos_weight(config, counts)) if kind == "bce" else None,
-        class_weights=_per_class(config.class_weights, _auto_class_weights(config, counts)) if kind == "cross_entropy" else None,
-        alpha=_per_class(config.alpha, _auto_alpha(counts)) if kind == "focal" else None,
+        pos_weight=per_class(config.pos_weight, auto_pos_weight(config, counts)) if kind == "bce" else None,
+        class_weights=per_class(config.class_weights, _auto_class_weights(config, counts)) if kind == "cross_entropy" else None,
+        alpha=per_class(config.alpha, auto_alpha(counts)) if kind == "focal" else None,
         gamma=config.gamma if kind == "focal" else 0.0,
         label_smoothing=config.label_smoothing,
     )
@@ -152,15 +163,20 @@ def unused_settings(config: LossConfig, spec: LossSpec) -> tuple[str, ...]:
     ('loss.pos_weight',)
     """
     # A run's own configuration names every key; a value that is the default asks for nothing.
-    usual = {key: type(config).model_fields[key].default for keys in LOSS_SETTINGS.values() for key in keys}
-    idle = [key for key in usual if key not in LOSS_SETTINGS[spec.type] and getattr(config, key) != usual[key]]
-    return tuple(f"loss.{key}" for key in dict.fromkeys(idle))
+    read = ("type", "label_smoothing", *LOSS_SETTINGS[spec.type])
+    fields = type(config).model_fields
+    return tuple(f"loss.{key}" for key in fields if key not in read and getattr(config, key) != fields[key].default)
 
 
 def _loss_type(config: LossConfig, kind: Kind) -> LossType:
     exclusive = kind == "multiclass"
     if config.type == "auto":
         return "cross_entropy" if exclusive else "bce"
+    if config.type not in ("bce", "cross_entropy", "focal"):
+        raise ConfigError(
+            f"loss.type: {config.type} is a loss of masks, and the task is {kind}: use "
+            f"{'cross_entropy' if exclusive else 'bce, focal'} or auto"
+        )
     if exclusive and config.type != "cross_entropy":
         raise ConfigError(
             f"loss.type: {config.type} treats classes as independent, and the task is multiclass: use cross_entropy or auto"
@@ -172,7 +188,12 @@ def _loss_type(config: LossConfig, kind: Kind) -> LossType:
     return config.type
 
 
-def _per_class(value: float | tuple[float, ...] | str | None, auto: Floats) -> Floats | None:
+def per_class(value: float | tuple[float, ...] | str | None, auto: Floats) -> Floats | None:
+    """(K,) numbers from a setting: one for all, one for each, or "auto"; None for none.
+
+    >>> per_class(2.0, np.ones(3)).tolist()
+    [2.0, 2.0, 2.0]
+    """
     if value is None:
         return None
     if isinstance(value, str):
@@ -180,7 +201,8 @@ def _per_class(value: float | tuple[float, ...] | str | None, auto: Floats) -> F
     return np.broadcast_to(np.asarray(value, dtype=np.float64), auto.shape).copy()
 
 
-def _auto_pos_weight(config: LossConfig, counts: LabelCounts) -> Floats:
+def auto_pos_weight(config: LossConfig, counts: LabelCounts) -> Floats:
+    """(K,) negatives / positives, at most `pos_weight_cap`; 1 where only one label is known."""
     both = (counts.positives > 0) & (counts.negatives > 0)
     ratio = np.ones(counts.positives.shape)
     np.divide(counts.negatives, counts.positives, out=ratio, where=both)
@@ -196,7 +218,8 @@ def _auto_class_weights(config: LossConfig, counts: LabelCounts) -> Floats:
     return np.asarray(np.minimum(weights, weights.min() * max(config.pos_weight_cap, 1.0)))
 
 
-def _auto_alpha(counts: LabelCounts) -> Floats:
+def auto_alpha(counts: LabelCounts) -> Floats:
+    """(K,) share of negatives within `ALPHA_LIMITS`; 0.5 where only one label is known."""
     both = (counts.positives > 0) & (counts.negatives > 0)
     share = np.full(both.shape, ALPHA_LIMITS[0])
     np.divide(counts.negatives, counts.known, out=share, where=both)

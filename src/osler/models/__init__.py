@@ -1,8 +1,17 @@
-"""Networks: backbones by name, heads, weights, and the classifier that joins them."""
+"""Networks: backbones by name, heads, weights, the classifier that joins them, and the segmenters."""
 
 from __future__ import annotations
 
-from osler.models.backbones import describe_models
 from osler.models.classifier import Classifier, ModelSpec, build_model
+from osler.models.describe import describe_models
+from osler.models.segmenters import Segmenter, SegmenterSpec, build_segmenter
 
-__all__ = ["Classifier", "ModelSpec", "build_model", "describe_models"]
+__all__ = [
+    "Classifier",
+    "ModelSpec",
+    "Segmenter",
+    "SegmenterSpec",
+    "build_model",
+    "build_segmenter",
+    "describe_models",
+]

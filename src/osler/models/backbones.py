@@ -21,7 +21,17 @@ from osler.errors import ModelError, lookup
 from osler.imaging.preparation import SMALL_BELOW
 from osler.models.small import SmallNetwork
 
-__all__ = ["BACKBONES", "Backbone", "Recipe", "build_backbone", "describe_models", "resolve_architecture"]
+__all__ = [
+    "BACKBONES",
+    "Backbone",
+    "Recipe",
+    "build_backbone",
+    "no_hub",
+    "normalisation",
+    "on_one_line",
+    "resolve_architecture",
+    "timm_name",
+]
 
 TIMM_PREFIX = "timm:"
 
@@ -50,10 +60,16 @@ class Recipe:
     Attributes:
         build: (channels, size, from_hub) → the network; `from_hub` asks for timm's weights.
         about: one line for `osler models`.
+        timm: its name there; None for a network of our own.
     """
 
     build: Callable[[int, int, bool], nn.Module]
     about: str
+    timm: str | None = None
+
+
+def _of_timm(name: str, about: str) -> Recipe:
+    return Recipe(_timm(name), about, name)
 
 
 def _timm(name: str) -> Callable[[int, int, bool], nn.Module]:
@@ -66,7 +82,7 @@ def _timm(name: str) -> Callable[[int, int, bool], nn.Module]:
             network: nn.Module = timm.create_model(name, pretrained=from_hub, **options)
         except Exception as error:
             # timm and the hub's client raise whatever their parts raise; nothing narrower catches them all.
-            raise (_no_hub if from_hub else _not_built)(name, channels, size, error) from error
+            raise (no_hub if from_hub else _not_built)(name, channels, size, error) from error
         return network
 
     return build
@@ -74,21 +90,23 @@ def _timm(name: str) -> Callable[[int, int, bool], nn.Module]:
 
 def _not_built(name: str, channels: int, size: int, error: Exception) -> ModelError:
     return ModelError(
-        f"model.architecture: timm cannot build {name!r} for {channels} × {size} × {size}: {_on_one_line(error)}. "
+        f"model.architecture: timm cannot build {name!r} for {channels} × {size} × {size}: {on_one_line(error)}. "
         "Use another preparation.size or another architecture."
     )
 
 
-def _no_hub(name: str, channels: int, size: int, error: Exception) -> ModelError:
+def no_hub(name: str, channels: int, size: int, error: Exception) -> ModelError:
+    """What to say where timm's hub did not give weights, and why."""
     return ModelError(
         f"model.pretrained: true asks timm's hub for the weights of {name!r} ({channels} × {size} × {size}), and they could not "
-        f"be had: {type(error).__name__}: {_on_one_line(error)}\n"
+        f"be had: {type(error).__name__}: {on_one_line(error)}\n"
         '  Without a network: set model.pretrained to "embedded" (efficientnet_lite0, installed with Osler), to the path of '
         "a weights file (.safetensors or .pth), or to null for random weights."
     )
 
 
-def _on_one_line(error: Exception) -> str:
+def on_one_line(error: Exception) -> str:
+    """The first 300 characters of what another library said."""
     return " ".join(str(error).split())[:300]
 
 
@@ -102,12 +120,12 @@ def _small(channels: int, size: int, from_hub: bool) -> nn.Module:
 
 
 BACKBONES: dict[str, Recipe] = {
-    "resnet50": Recipe(_timm("resnet50"), "The reference of most papers; robust, heavy on a CPU."),
-    "densenet121": Recipe(_timm("densenet121"), "The usual choice for chest radiographs (CheXNet)."),
-    "efficientnet_b0": Recipe(_timm("efficientnet_b0"), "Good accuracy per parameter; squeeze-and-excitation, SiLU."),
-    "convnext_tiny": Recipe(_timm("convnext_tiny"), "The strongest here and the heaviest; LayerNorm, so no batch statistics."),
-    "mobilenet_v3_large": Recipe(_timm("mobilenetv3_large_100"), "Light, made for phones."),
-    "efficientnet_lite0": Recipe(_timm("tf_efficientnet_lite0"), "Light and plain (ReLU6); its ImageNet weights are installed."),
+    "resnet50": _of_timm("resnet50", "The reference of most papers; robust, heavy on a CPU."),
+    "densenet121": _of_timm("densenet121", "The usual choice for chest radiographs (CheXNet)."),
+    "efficientnet_b0": _of_timm("efficientnet_b0", "Good accuracy per parameter; squeeze-and-excitation, SiLU."),
+    "convnext_tiny": _of_timm("convnext_tiny", "The strongest here and the heaviest; LayerNorm, so no batch statistics."),
+    "mobilenet_v3_large": _of_timm("mobilenetv3_large_100", "Light, made for phones."),
+    "efficientnet_lite0": _of_timm("tf_efficientnet_lite0", "Light and plain (ReLU6); its ImageNet weights are installed."),
     "small": Recipe(_small, "Osler's own residual network for images under 64 pixels; random start."),
 }
 
@@ -124,20 +142,36 @@ def resolve_architecture(config: ModelConfig, size: int) -> str:
     return "small" if size < SMALL_BELOW and config.pretrained != "embedded" else "efficientnet_lite0"
 
 
-def _recipe(architecture: str) -> Recipe:
+def timm_name(encoder: str) -> str:
+    """What timm calls an encoder of `model.encoder`.
+
+    Raises:
+        ModelError: no such network, or one that is not timm's.
+
+    >>> timm_name("efficientnet_lite0"), timm_name("timm:resnet18")
+    ('tf_efficientnet_lite0', 'resnet18')
+    """
+    name = _recipe(encoder, "model.encoder").timm
+    if name is None:
+        others = ", ".join(name for name, recipe in BACKBONES.items() if recipe.timm)
+        raise ModelError(f"model.encoder: {encoder!r} gives no maps of several levels. Allowed: {others}, or timm:NAME.")
+    return name
+
+
+def _recipe(architecture: str, key: str = "model.architecture") -> Recipe:
     if not architecture.startswith(TIMM_PREFIX):
-        return lookup(BACKBONES, architecture, "model.architecture", ModelError, also="Or timm:NAME for any model of timm.")
+        return lookup(BACKBONES, architecture, key, ModelError, also="Or timm:NAME for any model of timm.")
     name = architecture.removeprefix(TIMM_PREFIX)
     if not timm.is_model(name):
-        raise ModelError(_unknown_timm(name))
-    return Recipe(_timm(name), "A model of timm.")
+        raise ModelError(_unknown_timm(name, key))
+    return _of_timm(name, "A model of timm.")
 
 
-def _unknown_timm(name: str) -> str:
+def _unknown_timm(name: str, key: str) -> str:
     stem = name.split(".")[0]
     near = difflib.get_close_matches(stem, timm.list_models(), n=5, cutoff=0.5)
     hint = f"Near names: {', '.join(near)}." if near else f"It has {len(timm.list_models())}; `timm.list_models()` lists them."
-    return f"model.architecture: timm {timm.__version__} has no model {name!r}. {hint}"
+    return f"{key}: timm {timm.__version__} has no model {name!r}. {hint}"
 
 
 def build_backbone(architecture: str, channels: int, size: int, from_hub: bool = False) -> Backbone:
@@ -150,11 +184,11 @@ def build_backbone(architecture: str, channels: int, size: int, from_hub: bool =
         ModelError: an unknown name, weights that the hub does not give, a size that the network cannot take.
     """
     network = _recipe(architecture).build(channels, size, from_hub)
-    mean, std = _normalisation(network, channels)
+    mean, std = normalisation(network, channels)
     return Backbone(network, _feature_width(network, architecture, channels, size), mean, std)
 
 
-def _normalisation(network: nn.Module, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def normalisation(network: nn.Module, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation on the scale 0..1; one channel takes the average of three, as timm's first layer does."""
     card = getattr(network, "pretrained_cfg", None) or {"mean": (0.5,), "std": (0.25,)}
     mean, std = (tuple(float(value) for value in card[key]) for key in ("mean", "std"))
@@ -171,7 +205,7 @@ def _feature_width(network: nn.Module, architecture: str, channels: int, size: i
             warnings.simplefilter("ignore")  # of empty maps, which the check below reports in words
             features: Tensor = network(torch.zeros(1, channels, size, size))
     except RuntimeError as error:
-        raise ModelError(_does_not_fit(architecture, size, _on_one_line(error))) from error
+        raise ModelError(_does_not_fit(architecture, size, on_one_line(error))) from error
     finally:
         network.train(training)
     if features.ndim != 2 or not torch.isfinite(features).all():
@@ -184,14 +218,3 @@ def _does_not_fit(architecture: str, size: int, why: str) -> str:
         f"model.architecture: {architecture} cannot take images of {size} × {size}: {why}. "
         "Use a larger preparation.size, or the architecture small, which is made for small images."
     )
-
-
-def describe_models() -> str:
-    """A table of the architectures for a person: name, parameters of the backbone, what it is good for."""
-    lines = [f"{'architecture':<20} {'parameters':>10}  about"]
-    for name, recipe in BACKBONES.items():
-        with torch.device("meta"):  # counts need shapes alone
-            millions = sum(parameter.numel() for parameter in recipe.build(3, 224, False).parameters()) / 1e6
-        lines.append(f"{name:<20} {millions:>8.1f} M  {recipe.about}")
-    lines.append(f"{TIMM_PREFIX + 'NAME':<20} {'':>10}  Any of the {len(timm.list_models())} models of timm {timm.__version__}.")
-    return "\n".join(lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["SmallNetwork"]
+__all__ = ["PreactivationBlock", "SmallNetwork", "start_convolutions"]
 
 
 class PreactivationBlock(nn.Module):
@@ -22,7 +22,7 @@ class PreactivationBlock(nn.Module):
         self.norm2 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.shrink = nn.AvgPool2d(2, ceil_mode=True) if stride == 2 else nn.Identity()
-        self.around = nn.Conv2d(width_in, width, 1, bias=False) if width_in != width else None
+        self.around = nn.Conv2d(width_in, width, 1, bias=False) if width_in != width or stride != 1 else None
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, C, H, W) → (B, width, ⌈H / stride⌉, ⌈W / stride⌉)."""
@@ -36,7 +36,6 @@ class SmallNetwork(nn.Module):
     """A pre-activation residual network of three stages (full, half and quarter side), 0.7 million parameters.
 
     Pooling joins the mean and the maximum of each map: a finding of few pixels moves the maximum, a hazy lung the mean.
-    Convolutions start as He et al. 2015 say ("Delving Deep into Rectifiers", fan-out).
     """
 
     def __init__(self, channels: int, widths: tuple[int, ...] = (32, 64, 128), depth: int = 2) -> None:
@@ -50,9 +49,7 @@ class SmallNetwork(nn.Module):
         self.blocks = nn.Sequential(*blocks)
         self.norm = nn.BatchNorm2d(width_in)
         self.num_features = 2 * width_in
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        start_convolutions(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (B, C, H, W), any size from 8 pixels → features (B, 2 · the last width)."""
@@ -60,3 +57,10 @@ class SmallNetwork(nn.Module):
         maps = self.stem(images).contiguous(memory_format=torch.channels_last)
         maps = torch.relu(self.norm(self.blocks(maps)))
         return torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], dim=1)
+
+
+def start_convolutions(part: nn.Module) -> None:
+    """Random convolutions as He et al. 2015 say ("Delving Deep into Rectifiers", fan-out)."""
+    for module in part.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

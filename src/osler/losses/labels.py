@@ -1,4 +1,4 @@
-"""The losses, what each of their parameters does, and how NaN targets stay out.
+"""Losses of labels, what each of their parameters does, and how NaN targets stay out.
 
 A loss takes logits (B, K) and targets (B, K) in {0, 1, NaN} and answers with two sums for each sample, so that means,
 standard errors and the exclusion of unknown targets are exact over any batching:
@@ -25,8 +25,6 @@ All arithmetic is in float32 at least, inside autocast too, and on log σ or log
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -34,26 +32,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from osler.errors import ConfigError, lookup
+from osler.losses.terms import LossTerms
 from osler.metrics.weights import LossSpec
 
-__all__ = ["LOSSES", "Bce", "CrossEntropy", "Focal", "Loss", "LossTerms", "build_loss"]
-
-
-class LossTerms(NamedTuple):
-    """The loss of a batch as sums, one of each for a sample.
-
-    Attributes:
-        values: (B,) float32 (float64 for float64 logits); 0 where nothing is known of a sample.
-        weights: (B,) the same type; without gradient.
-    """
-
-    values: Tensor
-    weights: Tensor
-
-    def mean(self) -> Tensor:
-        """The mean loss, a scalar. 0, with gradients of zero, where no target of the batch is known."""
-        total = self.weights.sum()
-        return self.values.sum() / torch.where(total > 0, total, 1.0)
+__all__ = ["LOSSES", "Bce", "CrossEntropy", "Focal", "Loss", "build_loss"]
 
 
 class Loss(nn.Module):
