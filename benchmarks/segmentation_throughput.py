@@ -107,7 +107,7 @@ def race(
     optimizer = build_optimizer(config.training, other.model)
     planes = torch.from_numpy(cache.gather(data.rows["train"])).to(machine.device)
     side = options.patch or options.size
-    images, masks = (part[..., :side, :side].contiguous() for part in planes.split([cache.channels, 1], dim=1))
+    images, masks = (part[..., :side, :side].contiguous() for part in (planes[:, : cache.channels], planes[:, cache.channels :]))
     rates = []
     for number in range(options.rounds + 1):
         start, work = time.perf_counter(), time.process_time()

@@ -25,7 +25,7 @@ from osler.config import Config, load_config
 from osler.data.cache import open_cache
 from osler.data.load import load_data
 from osler.imaging.preparation import Preparation
-from osler.tasks.classification import build_task
+from osler.tasks.classification import build_classification
 from osler.train.loop import train_epoch
 from osler.train.machine import Machine, Ranks
 from osler.train.plan import build_optimizer, build_plan
@@ -89,12 +89,12 @@ def main() -> None:
 def race(config: Config, data: Any, cache: Any, machine: Machine, options: argparse.Namespace) -> list[tuple[float, float]]:
     """Images a second of Osler and of the bare loop, a pair a round; the first, uncounted round warms both up."""
     torch.manual_seed(0)
-    task, other = build_task(config, data), build_task(config, data)
+    task, other = build_classification(config, data), build_classification(config, data)
     for each in (task, other):
         each.model.to(machine.device)
         each.loss.to(machine.device)
     batches = build_batches(config, data, cache, machine)
-    state = TrainingState(config, task.model, build_plan(config.training, len(batches.train)), machine)
+    state = TrainingState(config, task, build_plan(config.training, len(batches.train)), machine)
     optimizer = build_optimizer(config.training, other.model)
     images = torch.from_numpy(cache.gather(data.rows["train"])).to(machine.device)
     targets = torch.from_numpy(data.targets("train")).to(machine.device)
@@ -107,7 +107,7 @@ def race(config: Config, data: Any, cache: Any, machine: Machine, options: argpa
         bare_epoch(other.model, optimizer, images, targets, options.batch)
         machine.synchronise()
         end = time.perf_counter()
-        state.position.batch, state.record = 0, EpochRecord()
+        state.position.batch, state.record = 0, EpochRecord(task.outputs(training=True))
         if number:
             rates.append((len(images) / (between - start), len(images) / (end - between)))
     return rates

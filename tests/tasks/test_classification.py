@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from osler.config import Config
+from osler.data.batches import Batch
 from osler.data.load import load_data
 from osler.losses import LossTerms
-from osler.tasks.classification import Classification, build_task
-from osler.tasks.outputs import Outputs
+from osler.tasks.classification import Classification, LogitOutputs, build_classification
 from osler.train.resolve import resolve
 
 
@@ -20,14 +20,18 @@ from osler.train.resolve import resolve
 def task(tiny: Callable[..., Config]) -> Classification:
     config = tiny(data={"phantom": {"findings": ["cardiomegaly", "effusion"], "samples": 200}})
     data = load_data(config.data)
-    return build_task(resolve(config, data), data)
+    return build_classification(resolve(config, data), data)
+
+
+def batch_of(targets: torch.Tensor, rows: np.ndarray) -> Batch:
+    return Batch(torch.zeros(len(rows), 1, 8, 8), targets, rows, rows, 0)
 
 
 def outputs_of(task: Classification, logits: torch.Tensor, targets: torch.Tensor, batches: int) -> dict[str, np.ndarray]:
-    outputs = Outputs()
+    outputs = task.outputs(training=False)
     rows = np.arange(len(logits))
     for part in np.array_split(rows, batches):
-        outputs.add(logits[part], targets[part], task.loss(logits[part], targets[part]), part)
+        outputs.add(logits[part], batch_of(targets[part], part), task.loss(logits[part], targets[part]))
     return outputs.gathered()
 
 
@@ -86,10 +90,19 @@ def test_monitored_figures_are_higher_when_better(task: Classification) -> None:
 
 
 def test_outputs_survive_a_checkpoint() -> None:
-    outputs = Outputs()
+    outputs, again = LogitOutputs("multilabel"), LogitOutputs("multilabel")
     terms = LossTerms(torch.arange(3.0), torch.ones(3))
-    outputs.add(torch.ones(3, 2), torch.zeros(3, 2), terms, np.arange(3))
-    again = Outputs.from_state(outputs.state(), torch.device("cpu"))
+    outputs.add(torch.ones(3, 2), batch_of(torch.zeros(3, 2), np.arange(3)), terms)
+    again.load(outputs.state(), torch.device("cpu"))
     for name, array in outputs.arrays().items():
         np.testing.assert_array_equal(array, again.arrays()[name])
-    assert Outputs.from_state(Outputs().state(), torch.device("cpu")).logits == []
+    again.load(LogitOutputs("multilabel").state(), torch.device("cpu"))
+    assert again.rows[0].tolist() == [0, 1, 2]
+
+
+def test_the_means_count_known_cells_only(task: Classification) -> None:
+    targets = torch.tensor([[1.0, torch.nan], [0.0, 1.0]])
+    means = task.means(torch.zeros(2, 2), batch_of(targets, np.arange(2)))
+    assert means.predicted.tolist() == [1.0, 0.5]
+    assert means.target.tolist() == [1.0, 1.0]
+    assert means.known.tolist() == [2, 1]

@@ -21,6 +21,7 @@ from osler.runs.card import Card
 from osler.runs.folder import RunFolder
 from osler.runs.predictions import Predictions
 from osler.runs.vitals import read_vitals
+from osler.tasks.classification import Classification
 from osler.train import loop
 from osler.train.fit import TrainingStoppedError, resume_run, train_run
 from osler.train.inference import predict_again
@@ -165,16 +166,16 @@ def test_early_stopping_says_why_and_does_not_count_warm_up(tiny: Tiny) -> None:
 def test_a_loss_that_turns_nan_stops_before_the_step_and_keeps_the_checkpoint(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    true_forward = loop.Classification.forward
+    true_forward = Classification.forward
     calls = 0
 
-    def poisoned(self: Any, model: Any, images: Any, targets: Any) -> Any:
+    def poisoned(self: Any, model: Any, batch: Any) -> Any:
         nonlocal calls
-        logits, terms = true_forward(self, model, images, targets)
+        logits, terms = true_forward(self, model, batch)
         calls += model.training
         return logits, terms._replace(values=terms.values * float("nan")) if calls == 8 and model.training else terms
 
-    monkeypatch.setattr(loop.Classification, "forward", poisoned)
+    monkeypatch.setattr(Classification, "forward", poisoned)
     with pytest.raises(TrainingStoppedError, match="the loss is nan") as stopped:
         train_run(tiny())
     assert stopped.value.exit_code == 1

@@ -3,59 +3,94 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from osler.config import Config
+from osler.data.batches import Batch
 from osler.data.load import Data
-from osler.data.samples import TaskKind
 from osler.losses import Loss, LossTerms, build_loss
 from osler.metrics.floors import floor, skill, skill_reason
 from osler.metrics.summary import accuracy, class_vitals
 from osler.metrics.weights import LossSpec, count_labels, resolve_loss
 from osler.models.classifier import Classifier, ModelSpec, build_model
 from osler.predict import probabilities_of
+from osler.tasks.task import Arrays, Means, Outputs, Task, mean_and_error, shown
 
-__all__ = ["Classification", "build_task"]
+__all__ = ["Classification", "LogitOutputs", "build_classification"]
+
+Kind = Literal["binary", "multiclass", "multilabel"]
 
 
-@dataclass(frozen=True)
-class Classification:
-    """A classification task: the loop knows no more of it than this.
+class LogitOutputs(Outputs):
+    """Logits (B, K) and targets (B, K) of every sample."""
+
+    def __init__(self, kind: Kind) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def add(self, logits: Tensor, batch: Batch, terms: LossTerms) -> None:
+        self._keep(batch, terms, logits=logits.float(), targets=batch.targets)
+
+    def gathered(self) -> Arrays:
+        """Also the probabilities (n, K)."""
+        arrays = super().gathered()
+        return arrays | {"probabilities": probabilities_of(arrays["logits"], self.kind)}
+
+
+class Classification(Task):
+    """One label a sample, or several.
 
     Attributes:
-        kind: binary, multiclass or multilabel.
-        classes: K names.
-        model: images to logits (B, K); images are uint8 or float in 0–255.
         loss_spec: the loss's parameters in force, `auto` derived.
-        loss: logits and targets to loss terms.
     """
 
-    kind: TaskKind
-    classes: tuple[str, ...]
-    model: Classifier
-    loss_spec: LossSpec
-    loss: Loss
+    def __init__(self, kind: Kind, classes: tuple[str, ...], model: Classifier, loss_spec: LossSpec, loss: Loss) -> None:
+        self.kind: Kind = kind
+        self.classes = classes
+        self.model = model
+        self.loss_spec = loss_spec
+        self.loss = loss
 
-    def forward(self, model: torch.nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, LossTerms]:
-        """Logits (B, K) and loss terms of a batch; `model` is `self.model`, or that wrapped for several processes."""
-        logits = model(images)
-        return logits, self.loss(logits, targets)
+    def forward(self, model: nn.Module, batch: Batch) -> tuple[Tensor, LossTerms]:
+        logits = model(batch.images)
+        return logits, self.loss(logits, batch.targets)
 
-    def probabilities(self, logits: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-        """Logits (n, K) to probabilities (n, K)."""
-        return probabilities_of(logits, self.kind)
+    def outputs(self, training: bool) -> LogitOutputs:
+        return LogitOutputs(self.kind)
+
+    def means(self, logits: Tensor, batch: Batch) -> Means:
+        logits, targets = logits.float(), batch.targets
+        predicted = torch.softmax(logits, 1) if self.kind == "multiclass" else torch.sigmoid(logits)
+        known = ~torch.isnan(targets)
+        return Means((predicted * known).sum(0), torch.nan_to_num(targets).sum(0), known.sum(0))
+
+    def without_positives(self, batch: Batch) -> Tensor:
+        return (torch.nan_to_num(batch.targets).sum(dim=0) == 0).float()
+
+    def headline(self, train: Mapping[str, Any], val: Mapping[str, Any]) -> Sequence[str]:
+        auc = "/".join(shown(figures["macro"]["auc"]) for figures in (train, val))
+        return (f"AUC {auc}", f"F1 {shown(val['macro']['f1'])}")
+
+    def facts(self) -> dict[str, Any]:
+        spec = self.loss_spec
+        return {
+            "loss.type": spec.type,
+            "loss.pos_weight": spec.pos_weight,
+            "loss.class_weights": spec.class_weights,
+            "loss.alpha": spec.alpha,
+            "loss.gamma": spec.gamma if spec.type == "focal" else None,
+            "loss.label_smoothing": spec.label_smoothing,
+        }
 
     def figures(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-        """The figures of one split for the vitals, from what `Outputs.gathered` returns."""
         targets, logits = arrays["targets"], arrays["logits"]
-        loss, error = _mean_and_error(arrays["values"], arrays["weights"])
+        loss, error = mean_and_error(arrays["values"], arrays["weights"])
         lowest = floor(self.loss_spec, count_labels(targets, self.kind))
         classes = dict(zip(self.classes, class_vitals(targets, logits, self.kind), strict=True))
         for figures in classes.values():
@@ -79,7 +114,6 @@ class Classification:
         return {**means, "classes_scored": scored, "reasons": reasons}
 
     def monitored(self, name: str, figures: Mapping[str, Any]) -> float:
-        """The figure that decides what is best, turned so that higher is better; NaN where it is undefined."""
         if name == "loss":
             return -float(figures["loss"]["value"])
         if name == "accuracy":
@@ -115,19 +149,7 @@ def _mean_of_known(classes: Mapping[str, Mapping[str, float]], name: str) -> flo
     return float(np.mean(known)) if known else math.nan
 
 
-def _mean_and_error(values: NDArray[Any], weights: NDArray[Any]) -> tuple[float, float]:
-    """The weighted mean loss of an epoch and its standard error over samples (ratio estimator, Cochran 1977, eq. 6.13)."""
-    total = float(weights.sum(dtype=np.float64))
-    if total == 0:
-        return math.nan, math.nan
-    mean = float(values.sum(dtype=np.float64)) / total
-    n = int((weights > 0).sum())
-    residuals = values.astype(np.float64) - mean * weights
-    error = math.sqrt(float((residuals**2).sum()) * n / (n - 1)) / total if n > 1 else math.nan
-    return mean, error
-
-
-def build_task(config: Config, data: Data) -> Classification:
+def build_classification(config: Config, data: Data) -> Classification:
     """The task of a resolved configuration over these data; the output starts at the best constant prediction."""
     source = data.source
     size, channels = config.preparation.size, config.preparation.channels
@@ -135,7 +157,8 @@ def build_task(config: Config, data: Data) -> Classification:
     assert channels != "auto", "the configuration is resolved before a task is built"
     drawn = data.drawn_counts
     spec = resolve_loss(config.loss, drawn)
-    model = build_model(config.model, ModelSpec(source.task, len(source.classes), channels, size))
+    kind = cast(Kind, source.task)
+    model = build_model(config.model, ModelSpec(kind, len(source.classes), channels, size))
     if config.model.output_bias == "floor" and not model.output_loaded:
         model.set_output_bias(torch.as_tensor(floor(spec, drawn).logits, dtype=torch.float32))
-    return Classification(source.task, source.classes, model, spec, build_loss(spec))
+    return Classification(kind, source.classes, model, spec, build_loss(spec))

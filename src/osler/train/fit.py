@@ -18,16 +18,17 @@ from torch import nn
 
 from osler.config import Config
 from osler.data.load import Data, check_data, load_data
-from osler.errors import ModelError, OslerError, RunError
+from osler.errors import DataError, ModelError, OslerError, RunError
 from osler.runs.folder import RunFolder
-from osler.tasks.classification import Classification, build_task
+from osler.tasks.build import build_task
+from osler.tasks.task import Task
 from osler.train.finish import finish
 from osler.train.loop import NonFiniteLossError, train_epoch
 from osler.train.machine import Machine, ranks, start_machine
 from osler.train.measure import measure
 from osler.train.plan import build_plan
 from osler.train.resolve import check_monitor, load_same_data, resolve
-from osler.train.setup import Batches, Watchers, build_batches, build_watchers, prepare_images, write_facts
+from osler.train.setup import Batches, Watchers, build_batches, build_watchers, prepare_images, survey_masks, write_facts
 from osler.train.state import TrainingState, load_checkpoint
 from osler.train.watchers import Console, Watcher
 
@@ -111,22 +112,23 @@ def fit(config: Config, data: Data, run: RunFolder, start: Start | None = None) 
         with _said_when_out_of_memory(config), _closing(console):
             with _one_after_the_other(machine):
                 data, cache = prepare_images(config, data, console)
+                masks = survey_masks(data, cache, console)
             check_data(data)  # again, now that unreadable images are left out
             check_monitor(config, data)
             torch.manual_seed(config.training.seed)  # the model's random weights; every later draw names its own seed
-            task = build_task(_without_pretrained(config) if start else config, data)
+            task = build_task(_without_pretrained(config) if start else config, data, cache, masks)
             task.model.to(machine.device)
             task.loss.to(machine.device)
             batches = build_batches(config, data, cache, machine)
             plan = build_plan(config.training, len(batches.train))
-            state = TrainingState(config, task.model, plan, machine)
+            state = TrainingState(config, task, plan, machine)
             if start is not None:
                 take_up = state.load if start.resumed else state.start_from
                 take_up(start.content, start.path)
             if console is not None:
                 for note in task.model.notes:
                     console.say(f"note: {note}")
-                write_facts(config, data, cache, task, plan, machine, run, fingerprint)
+                write_facts(config, data, cache, masks, task, plan, machine, run, fingerprint)
             watchers = build_watchers(config, task, batches, state, run, console)
             with _closing(*watchers.all):
                 _train_epochs(task, batches, state, watchers, run)
@@ -134,7 +136,7 @@ def fit(config: Config, data: Data, run: RunFolder, start: Start | None = None) 
     return run
 
 
-def _train_epochs(task: Classification, batches: Batches, state: TrainingState, watchers: Watchers, run: RunFolder) -> None:
+def _train_epochs(task: Task, batches: Batches, state: TrainingState, watchers: Watchers, run: RunFolder) -> None:
     """All epochs of all phases, from the state's position on."""
     best, first = run.checkpoints / "best.pt", state.machine.ranks.first
     network = _joined(task.model, state.machine)
@@ -143,13 +145,17 @@ def _train_epochs(task: Classification, batches: Batches, state: TrainingState, 
             state.begin_phase(best)
             network = _joined(task.model, state.machine)
         started = time.perf_counter()
+        task.begin_epoch(state.position.epoch)
         try:
             whole = train_epoch(task, network, batches.train, state, watchers.all)
         except NonFiniteLossError as error:
             raise TrainingStoppedError(f"{run.path}: {error}", run, 1) from error
         if whole:
             _average_statistics(state)
-            vitals, outputs = measure(task, batches, state, started)
+            try:
+                vitals, outputs = measure(task, batches, state, started)
+            except DataError as error:  # outputs that are not finite: what was trained is kept
+                raise TrainingStoppedError(f"{run.path}: epoch {state.position.epoch}: {error}", run, 1) from error
             value = task.monitored(state.config.training.monitor, vitals["val"])
             improved = state.take_figure(value)
             vitals["monitor"] |= {

@@ -15,12 +15,17 @@ from osler.data.load import Data
 from osler.data.samples import Samples
 from osler.data.sources import load_source
 from osler.errors import RequestError
-from osler.models.classifier import Classifier, ModelSpec, build_model
-from osler.predict import Predictor, probabilities_of
+from osler.metrics.overlap import level_at
+from osler.models.classifier import ModelSpec, build_model
+from osler.models.network import Network
+from osler.models.segmenters import SegmenterSpec, build_segmenter
+from osler.predict import Predictor, SegmentationPredictor, probabilities_of
 from osler.runs.card import Card
 from osler.runs.folder import RunFolder
+from osler.runs.mask_predictions import LevelMaps, MaskPredictions
 from osler.runs.predictions import Predictions
 from osler.train.machine import pick_device, ranks
+from osler.train.masks import measure_levels, write_levels
 from osler.train.resolve import load_same_data
 from osler.train.setup import prepare_images
 from osler.train.state import load_checkpoint, model_weights
@@ -31,20 +36,20 @@ BATCH = 64
 
 
 class TorchSession:
-    """A model behind the `Session` protocol: uint8 images (B, C, H, W) to float32 logits (B, K)."""
+    """A model behind the `Session` protocol: uint8 images (B, C, H, W) to float32 logits (B, K), or (B, K, H, W) of masks."""
 
-    def __init__(self, model: Classifier, device: torch.device) -> None:
+    def __init__(self, model: Network, device: torch.device) -> None:
         self.model = model.to(device).eval()
         self.device = device
 
     @torch.inference_mode()
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Logits (B, K) of prepared images."""
+        """Logits of prepared images."""
         logits: NDArray[np.float32] = self.model(torch.from_numpy(images).to(self.device)).float().cpu().numpy()
         return logits
 
 
-def load_predictor(folder: Path | str, checkpoint: str = "best", device: str = "auto") -> Predictor:
+def load_predictor(folder: Path | str, checkpoint: str = "best", device: str = "auto") -> Predictor | SegmentationPredictor:
     """A run's model, ready for files.
 
     Args:
@@ -57,18 +62,19 @@ def load_predictor(folder: Path | str, checkpoint: str = "best", device: str = "
     """
     run = RunFolder.open(folder)
     card = Card.from_json(run.read(run.card_file), str(run.card_file))
-    return Predictor(_session(run, checkpoint, device), card)
+    kind = SegmentationPredictor if card.task == "segmentation" else Predictor
+    return kind(_session(run, checkpoint, device, card.exclusive), card)
 
 
-def _session(run: RunFolder, checkpoint: str, device: str) -> TorchSession:
+def _session(run: RunFolder, checkpoint: str, device: str, exclusive: bool) -> TorchSession:
     where = pick_device(device, ranks())
     content = load_checkpoint(run.checkpoints / f"{checkpoint}.pt", where)
-    model = _network(run.config())
+    model = _network(run.config(), exclusive)
     model.load_state_dict(model_weights(content))
     return TorchSession(model, where)
 
 
-def _network(config: Config) -> Classifier:
+def _network(config: Config, exclusive: bool) -> Network:
     """The run's network at random weights, which the checkpoint replaces."""
     size, channels, task = config.preparation.size, config.preparation.channels, config.data.task
     assert size != "auto", "a run's configuration is resolved"
@@ -76,10 +82,12 @@ def _network(config: Config) -> Classifier:
     assert task != "auto", "a run's configuration is resolved"
     random = config.model.model_copy(update={"pretrained": None})
     outputs = 1 if task == "binary" else len(config.data.classes or ())
+    if task == "segmentation":
+        return build_segmenter(random, SegmenterSpec(outputs, channels, size, exclusive))
     return build_model(random, ModelSpec(task, outputs, channels, size))
 
 
-def predict_again(run: RunFolder, checkpoint: str, source: Path | None) -> dict[str, Predictions]:
+def predict_again(run: RunFolder, checkpoint: str, source: Path | None) -> dict[str, Predictions] | dict[str, MaskPredictions]:
     """Predictions that the run does not hold: of another checkpoint, or of other data.
 
     Args:
@@ -96,8 +104,25 @@ def predict_again(run: RunFolder, checkpoint: str, source: Path | None) -> dict[
         raise RequestError(f"--checkpoint {checkpoint!r}: a run has best and last.")
     config = run.config()
     data, cache = prepare_images(config, _data(run, config, source), None)
-    session = _session(run, checkpoint, "auto")
+    session = _session(run, checkpoint, "auto", data.source.exclusive)
+    if data.source.task == "segmentation":
+        return _predict_masks(run, config, data, cache, session)
     return {split: _predict(data, split, cache, session) for split in data.rows}
+
+
+def _predict_masks(
+    run: RunFolder, config: Config, data: Data, cache: PackedCache, session: TorchSession
+) -> dict[str, MaskPredictions]:
+    """Masks at the run's own thresholds; their maps lie beside the run's, until they are predicted again."""
+    card = Card.from_json(run.read(run.card_file), str(run.card_file))
+    known = [card.thresholds.get(name) for name in card.classes]
+    levels = [level_at(0.5 if limit is None else limit) for limit in known]
+    predictions = {}
+    for split, rows in data.rows.items():
+        maps = LevelMaps(run.predictions / f"{split}-again")
+        write_levels(session, config, data, split, np.arange(len(rows)), cache, maps)
+        predictions[split] = measure_levels(data, split, cache, maps, levels)
+    return predictions
 
 
 def _data(run: RunFolder, config: Config, source: Path | None) -> Data:
@@ -112,7 +137,10 @@ def _data(run: RunFolder, config: Config, source: Path | None) -> Data:
     if source.suffix in (".yaml", ".yml"):
         section = load_config(source).data
     else:
-        section = config.data.model_copy(update={"path": source.absolute(), "image_root": None, "split_column": None})
+        # What lies elsewhere, images or masks, is of the run's own set: equal names would be taken for equal images.
+        masks = config.data.masks.model_copy(update={"path": None})
+        changed = {"path": source.absolute(), "image_root": None, "split_column": None, "masks": masks}
+        section = config.data.model_copy(update=changed)
     section = section.model_copy(update={"classes": config.data.classes, "task": config.data.task})
     samples = load_source(section)
     return Data(samples, {"data": np.arange(len(samples))}, "none", samples.notes)

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from osler.data.batches import Batch, EvalBatches, TrainBatches
 from osler.errors import OslerError
-from osler.tasks.classification import Classification
-from osler.tasks.outputs import Outputs
+from osler.tasks.task import Means, Outputs, Task
 from osler.train.plan import learning_parameters
 from osler.train.state import TrainingState
 
@@ -40,15 +39,13 @@ class BatchNews:
         done: micro-batches of this epoch trained so far.
         total: micro-batches of the epoch.
         stepped: whether the optimiser has just taken a step, so that the state is whole.
-        logits: (B, K).
-        targets: (B, K) in {0, 1, NaN}.
+        means: what was predicted and what was true of it.
     """
 
     done: int
     total: int
     stepped: bool
-    logits: Tensor
-    targets: Tensor
+    means: Means
 
 
 class StepWatcher(Protocol):
@@ -60,7 +57,7 @@ class StepWatcher(Protocol):
 
 
 def train_epoch(
-    task: Classification, network: nn.Module, batches: TrainBatches, state: TrainingState, watchers: Sequence[StepWatcher]
+    task: Task, network: nn.Module, batches: TrainBatches, state: TrainingState, watchers: Sequence[StepWatcher]
 ) -> bool:
     """Trains from the state's position to the end of the epoch; False where a watcher asked to stop before it.
 
@@ -79,13 +76,13 @@ def train_epoch(
     for batch in batches.epoch(state.position.epoch, state.position.batch):
         arrived = time.perf_counter()
         record.seconds_data += arrived - clock
-        logits = _backward(task, network, batch, state)
+        means = _backward(task, network, batch, state)
         state.position.batch = batch.index + 1
         stepped = state.position.batch % accumulate == 0  # batches come in whole steps
         if stepped:
             _step(state, measure=(state.position.step_in_phase % measure_every == 0))
         for watcher in watchers:
-            watcher.batch_done(state, BatchNews(batch.index + 1, total, stepped, logits, batch.targets))
+            watcher.batch_done(state, BatchNews(batch.index + 1, total, stepped, means))
         clock = time.perf_counter()
         record.seconds_step += clock - arrived
         # Between the micro-batches of one step gradients are half summed and in no checkpoint: stop after the step.
@@ -94,25 +91,26 @@ def train_epoch(
     return True
 
 
-def _backward(task: Classification, network: nn.Module, batch: Batch, state: TrainingState) -> Tensor:
+def _backward(task: Task, network: nn.Module, batch: Batch, state: TrainingState) -> Means:
     """Forward and backward of a micro-batch; gradients add up over the micro-batches of a step."""
     machine, record = state.machine, state.record
     # Dropout's draw is a function of the place in the run, so that no generator's state needs to be kept or shared.
     _seed(state.config.training.seed, state.position.epoch, batch.index * machine.ranks.world + machine.ranks.rank)
     with machine.autocast():
-        logits, terms = task.forward(network, batch.images, batch.targets)
+        logits, terms = task.forward(network, batch)
     loss = terms.values.sum() / terms.weights.sum().clamp_min(1e-12)
     if not torch.isfinite(loss):
         raise NonFiniteLossError(_non_finite("loss", float(loss.detach()), state, batch))
     torch.autograd.backward(state.scaler.scale(loss / state.config.training.accumulate))
-    record.outputs.add(logits, batch.targets, terms, batch.rows)
-    record.without_positives.append((torch.nan_to_num(batch.targets).sum(dim=0) == 0).float())
+    logits = logits.detach()
+    record.outputs.add(logits, batch, terms)
+    record.without_positives.append(task.without_positives(batch))
     record.batches += 1
     if record.batches <= UPDATES_MEASURED:
         images = batch.images.detach().float()
         record.input_means.append(images.mean())
         record.input_squares.append((images**2).mean())
-    return logits.detach()
+    return task.means(logits, batch)
 
 
 def _seed(*parts: int) -> None:
@@ -170,20 +168,20 @@ def _non_finite(what: str, value: float, state: TrainingState, batch: Batch | No
 
 
 @torch.no_grad()
-def evaluate(task: Classification, batches: EvalBatches, state: TrainingState) -> Outputs:
+def evaluate(task: Task, batches: EvalBatches, state: TrainingState) -> Outputs:
     """What the model says of a split, with the moving average as its weights where that is on."""
-    outputs = Outputs()
+    outputs = task.outputs(training=False)
     task.model.eval()
     with state.average.in_place() if state.average is not None else nullcontext():
         for batch in batches:
             with state.machine.autocast():
-                logits, terms = task.forward(task.model, batch.images, batch.targets)
-            outputs.add(logits, batch.targets, terms, batch.rows)
+                logits, terms = task.forward(task.model, batch)
+            outputs.add(logits, batch, terms)
     return outputs
 
 
 @torch.no_grad()
-def train_mode_gap(task: Classification, batch: Batch, state: TrainingState) -> dict[str, Any]:
+def train_mode_gap(task: Task, batch: Batch, state: TrainingState) -> dict[str, Any]:
     """Loss of a fixed validation batch with the network in training mode and in evaluation mode.
 
     A large gap means that BatchNorm's stored statistics do not fit, or that dropout takes too much. The stored statistics are
@@ -196,7 +194,7 @@ def train_mode_gap(task: Classification, batch: Batch, state: TrainingState) -> 
         model.train(mode == "train_mode")
         _seed(state.config.training.seed, 0, 0)
         with state.machine.autocast():
-            _, terms = task.forward(model, batch.images, batch.targets)
+            _, terms = task.forward(model, batch)
         losses[mode] = float(terms.values.sum() / terms.weights.sum().clamp_min(1e-12))
     for name, buffer in model.named_buffers():
         buffer.copy_(kept[name])

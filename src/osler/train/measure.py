@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from osler.tasks.classification import Classification
+from osler.tasks.task import Task
 from osler.train.loop import evaluate, train_mode_gap
 from osler.train.machine import peak_memory_mb
 from osler.train.setup import Batches
@@ -22,7 +22,7 @@ __all__ = ["measure"]
 Arrays = dict[str, NDArray[Any]]
 
 
-def measure(task: Classification, batches: Batches, state: TrainingState, started: float) -> tuple[dict[str, Any], Arrays]:
+def measure(task: Task, batches: Batches, state: TrainingState, started: float) -> tuple[dict[str, Any], Arrays]:
     """Evaluates val and gives the epoch's vitals (schema in `osler.runs.vitals`) and the arrays of val's outputs.
 
     Args:
@@ -34,7 +34,6 @@ def measure(task: Classification, batches: Batches, state: TrainingState, starte
     gap = train_mode_gap(task, batches.fixed, state)
     train = state.record.outputs.gathered()
     record, position = state.record, state.position
-    val["probabilities"] = task.probabilities(val["logits"])
     now = time.perf_counter()
     vitals = {
         "epoch": position.epoch,
@@ -86,7 +85,7 @@ def _of(reduce: Any, values: NDArray[np.float64]) -> float | None:
     return float(reduce(values)) if len(values) else None
 
 
-def _sampling(rows: NDArray[np.intp], task: Classification, state: TrainingState) -> dict[str, Any]:
+def _sampling(rows: NDArray[np.intp], task: Task, state: TrainingState) -> dict[str, Any]:
     distinct = len(np.unique(rows))
     empty = torch.stack(state.record.without_positives).mean(dim=0).tolist()
     return {

@@ -10,7 +10,7 @@ from torch import nn
 
 from osler.config import TrainingConfig
 from osler.errors import ConfigError
-from osler.models.classifier import Classifier
+from osler.models.network import Network
 
 __all__ = ["Phase", "Plan", "build_optimizer", "build_plan"]
 
@@ -102,7 +102,7 @@ def build_plan(config: TrainingConfig, batches_per_epoch: int) -> Plan:
     return Plan(tuple(phases), steps, config.schedule)
 
 
-def build_optimizer(config: TrainingConfig, model: Classifier) -> torch.optim.Optimizer:
+def build_optimizer(config: TrainingConfig, model: Network) -> torch.optim.Optimizer:
     """The optimiser of the layers that learn at present; the learning rate is set before every step."""
     groups = model.parameter_groups(config.weight_decay)
     if config.optimizer == "sgd":

@@ -10,16 +10,27 @@ import numpy as np
 from osler.config import Config, load_config
 from osler.data.load import Data, load_data
 from osler.errors import ConfigError, DataError, RunError
-from osler.imaging.preparation import USUAL_SIZE, suggested_size
+from osler.imaging.masks import IGNORED
+from osler.imaging.preparation import USUAL_MASK_SIZE, USUAL_SIZE, suggested_size
 from osler.imaging.read import ImageInfo
+from osler.metrics.mask_loss import MaskCounts, resolve_mask_loss, unused_mask_settings
 from osler.metrics.weights import resolve_loss, unused_settings
 from osler.models.backbones import resolve_architecture
+from osler.models.segmenters import resolve_encoder, resolve_segmenter
 from osler.runs.folder import RunFolder
+from osler.tasks.segmentation import stages
 from osler.train.machine import pick_device, pick_precision, ranks, usable_cores
 
 __all__ = ["check_monitor", "load_same_data", "resolve"]
 
 PROBED = 64
+MASKS_READ = 200
+
+
+MONITORED = {"segmentation": "dice"}
+"""What is watched where `training.monitor` is "auto"; macro_auc elsewhere."""
+THRESHOLDS = {"segmentation": "f1"}
+"""The rule where `evaluation.threshold` is "auto"; youden elsewhere."""
 
 
 def resolve(config: Config, data: Data) -> Config:
@@ -33,15 +44,30 @@ def resolve(config: Config, data: Data) -> Config:
     values = config.model_dump(mode="python")
     preparation, training, section = values["preparation"], values["training"], values["data"]
     if config.preparation.size == "auto":
-        preparation["size"] = _size(infos)
+        preparation["size"] = _size(infos, USUAL_MASK_SIZE if data.source.task == "segmentation" else USUAL_SIZE)
     if config.preparation.channels == "auto":
         preparation["channels"] = 3 if any(info.channels >= 3 for info in infos) else 1
-    values["model"]["architecture"] = resolve_architecture(config.model, preparation["size"])
-    values["loss"].update(_loss_in_force(config, data))
+    masks = data.source.task == "segmentation"
+    _check_settings(config, masks)
+    if masks:
+        values["model"]["architecture"] = resolve_segmenter(config.model)
+        values["model"]["encoder"] = resolve_encoder(config.model)
+    else:
+        values["model"]["architecture"] = resolve_architecture(config.model, preparation["size"])
+        values["model"]["encoder"] = None
+    values["loss"].update(_mask_loss_in_force(config, data) if masks else _loss_in_force(config, data))
     section["classes"] = config.data.classes or data.source.listed or data.source.classes
     section["task"] = data.source.task
+    if section["masks"]["values"] == "auto":
+        section["masks"]["values"] = None
+    if training["monitor"] == "auto":
+        training["monitor"] = MONITORED.get(data.source.task, "macro_auc")
+    if config.evaluation.threshold == "auto":
+        values["evaluation"]["threshold"] = THRESHOLDS.get(data.source.task, "youden")
     for key in ("path", "image_root", "cache"):
         section[key] = None if section[key] is None else Path(section[key]).absolute()
+    if config.data.masks.path is not None:
+        section["masks"]["path"] = config.data.masks.path.absolute()
     if isinstance(config.model.pretrained, Path):
         values["model"]["pretrained"] = config.model.pretrained.absolute()
     place = ranks()
@@ -56,17 +82,31 @@ def resolve(config: Config, data: Data) -> Config:
 
 
 def check_monitor(config: Config, data: Data) -> None:
-    """Refuses a monitored figure that val cannot give: every epoch would be as good as every other.
+    """Refuses a monitored figure that the task does not have, or that val cannot give: all epochs would be alike.
 
     Raises:
-        DataError: no class has both a positive and a negative sample in val.
+        ConfigError: the task has no such figure.
+        DataError: no class has both a positive and a negative sample in val, or no mask of val has foreground.
     """
+    name, kind = config.training.monitor, data.source.task
+    monitored = MONITORED.get(kind, "macro_auc") if name == "auto" else name
+    of_masks = monitored in ("dice", "iou")
+    if of_masks != (kind == "segmentation") and monitored not in ("accuracy", "loss"):
+        raise ConfigError(
+            f"training.monitor {monitored}: a {kind} task has no such figure; use "
+            + ("dice, iou, accuracy or loss." if kind == "segmentation" else "macro_auc, macro_ap, macro_f1, accuracy or loss.")
+        )
     counts = data.counts("val")
-    if config.training.monitor.startswith("macro_") and not np.any((counts.positives > 0) & (counts.negatives > 0)):
+    ways = "Give val more samples (data.split.ratio, data.subset, data.dev_samples), or set training.monitor: loss."
+    n = len(data.rows["val"])
+    if monitored.startswith("macro_") and not np.any((counts.positives > 0) & (counts.negatives > 0)):
         raise DataError(
-            f"data: val has {len(data.rows['val'])} samples, and no class has both positives and negatives among them, so "
-            f"training.monitor {config.training.monitor} is undefined. Give val more samples (data.split.ratio, data.subset, "
-            "data.dev_samples), or set training.monitor: loss."
+            f"data: val has {n} samples, and no class has both positives and negatives among them, so training.monitor "
+            f"{monitored} is undefined. {ways}"
+        )
+    if of_masks and not np.any(counts.positives > 0):
+        raise DataError(
+            f"data: none of the {n} masks of val has foreground, so training.monitor {monitored} is undefined. {ways}"
         )
 
 
@@ -109,8 +149,67 @@ def _check_depth(config: Config, infos: list[ImageInfo]) -> None:
         )
 
 
-def _size(infos: list[ImageInfo]) -> int:
-    return suggested_size(int(np.median([max(info.width, info.height) for info in infos]))) if infos else USUAL_SIZE
+def _size(infos: list[ImageInfo], most: int) -> int:
+    return suggested_size(int(np.median([max(info.width, info.height) for info in infos])), most) if infos else most
+
+
+def _check_settings(config: Config, masks: bool) -> None:
+    """ConfigError for settings that this kind of task does not read, and for losses whose turn never comes."""
+    of_masks = {
+        "data.patches": config.data.patches is not None,
+        "model.deep_supervision": config.model.deep_supervision,
+        "prediction.tile": config.prediction.tile is not None,
+        "prediction.flips": config.prediction.flips,
+        "loss.schedule": bool(config.loss.schedule),
+    }
+    of_labels = {"model.head": bool(config.model.head), "model.attention": config.model.attention}
+    idle = [key for key, given in (of_labels if masks else of_masks).items() if given]
+    if idle:
+        kind = "classification" if masks else "segmentation"
+        raise ConfigError(f"{', '.join(idle)}: only of use in {kind}, which this task is not. Leave out.")
+    patches, size = config.data.patches, config.preparation.size
+    if patches is not None and size != "auto" and patches.size > size:
+        raise ConfigError(f"data.patches.size {patches.size}: larger than the images, of preparation.size {size}. Make one fit.")
+    if not config.loss.schedule:
+        return
+    if config.training.monitor == "loss":
+        raise ConfigError(
+            "training.monitor loss: with loss.schedule the epochs have different losses, which cannot be compared. Use dice or "
+            "iou."
+        )
+    first = sum(stage.epochs or 0 for stage in config.loss.schedule)
+    planned = sum(phase.epochs or config.training.epochs for phase in config.training.phases) or config.training.epochs
+    if first >= planned:
+        raise ConfigError(
+            f"loss.schedule: its first stages take {first} epochs, and {planned} are planned: the last loss would never be in "
+            "force. Plan more epochs, or shorten the stages."
+        )
+
+
+def _mask_loss_in_force(config: Config, data: Data) -> dict[str, Any]:
+    """Type and weights of the loss as numbers; "auto" weights come from up to `MASKS_READ` masks of train."""
+    rows = data.rows["train"]
+    some = rows[np.unique(np.linspace(0, len(rows) - 1, MASKS_READ).astype(int))]
+    assert data.source.masks is not None, "a segmentation has masks"
+    auto = "auto" in (config.loss.pos_weight, config.loss.alpha)
+    planes = [data.source.masks.read(int(row)) for row in (some if auto else some[:1])]
+    known = np.array([[(plane != IGNORED).sum() for plane in mask] for mask in planes])
+    foreground = np.array([[(plane == 1).sum() for plane in mask] for mask in planes])
+    shares = np.divide(foreground, known, out=np.full(known.shape, np.nan), where=known > 0)
+    counts = MaskCounts(data.source.exclusive, shares, known.max(axis=1).astype(np.float64), config.training.batch_size)
+    specs = [resolve_mask_loss(config.loss, counts, name) for name, _ in stages(config.loss)]
+    idle = unused_mask_settings(config.loss, specs)
+    if idle:
+        used = " and ".join(spec.type for spec in specs)
+        raise ConfigError(
+            f"{', '.join(idle)}: set, but not read by the loss in use, {used}. Leave out, or choose another loss.type."
+        )
+    resolved: dict[str, Any] = {} if config.loss.schedule else {"type": specs[0].type}
+    for name in ("pos_weight", "alpha"):
+        if getattr(config.loss, name) == "auto":
+            weights = next((found for spec in specs if (found := getattr(spec, name)) is not None), None)
+            resolved[name] = None if weights is None else tuple(round(float(weight), 6) for weight in weights)
+    return resolved
 
 
 def _loss_in_force(config: Config, data: Data) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.progress import Progress
 
 from osler.config import Config
@@ -16,19 +17,20 @@ from osler.data.augment import Augmenter
 from osler.data.batches import Batch, EvalBatches, TrainBatches
 from osler.data.cache import PackedCache, cache_folder, open_cache
 from osler.data.load import Data
+from osler.data.masks_prepared import PreparedMasks, prepared_masks
 from osler.errors import DataError
 from osler.files import write_text
 from osler.imaging.preparation import Preparation
-from osler.metrics.weights import LabelCounts
 from osler.runs.folder import RunFolder
-from osler.tasks.classification import Classification
+from osler.tasks.segmentation import eval_batch_size
+from osler.tasks.task import Task
 from osler.train.machine import Machine, environment
 from osler.train.plan import Plan
 from osler.train.state import TrainingState
 from osler.train.watch import DoctorWatch
 from osler.train.watchers import Board, Checkpoints, Collapse, Console, Records, Signals, Watcher
 
-__all__ = ["Batches", "Watchers", "build_batches", "build_watchers", "prepare_images", "write_facts"]
+__all__ = ["Batches", "Watchers", "build_batches", "build_watchers", "prepare_images", "survey_masks", "write_facts"]
 
 GAP_SAMPLES = 64
 SHOWN = 5
@@ -61,6 +63,18 @@ def prepare_images(config: Config, data: Data, console: Console | None) -> tuple
     return data, cache
 
 
+def survey_masks(data: Data, cache: PackedCache, console: Console | None) -> dict[str, PreparedMasks]:
+    """The masks of each split as they were prepared; lesions that resizing erased are reported."""
+    if data.source.masks is None:
+        return {}
+    masks = {split: prepared_masks(cache, rows) for split, rows in data.rows.items()}
+    if console is not None:
+        for split, prepared in masks.items():
+            for note in prepared.notes:
+                console.warn(f"{split}: {note}")
+    return masks
+
+
 @contextmanager
 def _progress(console: Console | None) -> Iterator[Any]:
     """A bar for preparing images, shown only while there is something to prepare."""
@@ -85,6 +99,7 @@ class Batches:
 def build_batches(config: Config, data: Data, cache: PackedCache, machine: Machine) -> Batches:
     """Batches of the splits for this rank."""
     training, place = config.training, machine.ranks
+    channels = None if data.source.masks is None else cache.channels
     train = TrainBatches(
         cache.gather,
         data.rows["train"],
@@ -97,16 +112,19 @@ def build_batches(config: Config, data: Data, cache: PackedCache, machine: Machi
         rank=place.rank,
         world=place.world,
         accumulate=training.accumulate,
+        channels=channels,
+        patches=config.data.patches,
     )
+    size = 2 * training.batch_size if channels is None else eval_batch_size(config)
 
     def in_order(split: str, count: int | None = None, shared: bool = True) -> EvalBatches:
         step = slice(place.rank, count, place.world) if shared else slice(0, count)
-        size = 2 * training.batch_size
-        return EvalBatches(cache.gather, data.rows[split][step], data.targets(split)[step], size, machine.device)
+        return EvalBatches(cache.gather, data.rows[split][step], data.targets(split)[step], size, machine.device, channels)
 
     # Spread over val: in a folder's order the first samples may all be of one class.
     some = np.unique(np.linspace(0, len(data.rows["val"]) - 1, GAP_SAMPLES).astype(int))
-    fixed = EvalBatches(cache.gather, data.rows["val"][some], data.targets("val")[some], GAP_SAMPLES, machine.device)
+    some = some[: max(2, size)] if channels is not None else some  # of masks no more than fits in memory at once
+    fixed = EvalBatches(cache.gather, data.rows["val"][some], data.targets("val")[some], GAP_SAMPLES, machine.device, channels)
     return Batches(train, in_order("val"), in_order("test") if "test" in data.rows else None, next(iter(fixed)))
 
 
@@ -122,7 +140,7 @@ class Watchers:
 
 
 def build_watchers(
-    config: Config, task: Classification, batches: Batches, state: TrainingState, run: RunFolder, console: Console | None
+    config: Config, task: Task, batches: Batches, state: TrainingState, run: RunFolder, console: Console | None
 ) -> Watchers:
     """The watchers that the configuration asks for, in the order in which they hear of an epoch."""
     signals, checkpoints = Signals(), Checkpoints(run, config.training.checkpoint_every)
@@ -134,7 +152,7 @@ def build_watchers(
     doctor = DoctorWatch(run, list(records.epochs), config.doctor.on_critical, console)
     watchers: list[Watcher] = [signals, records, board, console, doctor, checkpoints]
     if config.doctor.collapse_check is not None:
-        watchers.append(Collapse(config.doctor.collapse_check, task.kind, task.classes, console))
+        watchers.append(Collapse(config.doctor.collapse_check, task.classes, console))
     return Watchers(signals, checkpoints, console, doctor, tuple(watchers))
 
 
@@ -142,7 +160,8 @@ def write_facts(
     config: Config,
     data: Data,
     cache: PackedCache,
-    task: Classification,
+    masks: Mapping[str, PreparedMasks],
+    task: Task,
     plan: Plan,
     machine: Machine,
     run: RunFolder,
@@ -151,9 +170,10 @@ def write_facts(
     """Writes `env.json`, `facts.json` and `splits.csv`: what is known once per run.
 
     Args:
+        masks: of each split, as they were prepared; empty where there are none.
         fingerprint: of the data as they were loaded, before unreadable images were left out; resume compares it.
     """
-    packages = ("osler", "numpy", "opencv-python-headless", "pandas", "timm", "torchvision")
+    packages = ("osler", "numpy", "opencv-python-headless", "pandas", "timm", "torchvision", "segmentation-models-pytorch")
     env = environment(machine, {name: version(name) for name in packages})
     prints = {"data_fingerprint": fingerprint, "preparation_fingerprint": cache.preparation.fingerprint()}
     run.write(run.env_file, {**env, "seed": config.training.seed, **prints})
@@ -163,42 +183,43 @@ def write_facts(
         "classes": list(task.classes),
         "synthetic": config.data.source == "phantom",
         "data.fingerprint": fingerprint,
-        **_data_facts(config, data, task),
+        **_data_facts(config, data, task, masks),
         "model.architecture": config.model.architecture,
         "model.pretrained": config.model.pretrained,
         "model.parameters": sum(parameter.numel() for parameter in task.model.parameters()),
-        **_loss_facts(task),
+        **task.facts(),
         **_training_facts(config, plan, machine),
-        "notes": [*data.notes, *cache.notes],
+        "notes": [*data.notes, *cache.notes, *(f"{split}: {note}" for split in masks for note in masks[split].notes)],
     }
     run.write(run.facts_file, facts)
     write_text(run.splits_file, data.table().to_csv(index=False, lineterminator="\n"))
 
 
-def _data_facts(config: Config, data: Data, task: Classification) -> dict[str, Any]:
-    def by_class(counts: LabelCounts) -> dict[str, float]:
-        return dict(zip(task.classes, counts.prevalence.tolist(), strict=True))
+def _mask_facts(split: str, masks: PreparedMasks, task: Task) -> dict[str, Any]:
+    pixels = np.nan_to_num(masks.shares) * masks.known[:, None]
+    foreground = pixels.sum(axis=0) / max(1, masks.known.sum())
+    return {
+        f"foreground.{split}": dict(zip(task.classes, foreground.tolist(), strict=True)),
+        f"empty.{split}": float((pixels.sum(axis=1) == 0).mean()),
+        f"lesions.{split}": masks.lesions,
+        f"lesions_erased.{split}": masks.erased,
+    }
+
+
+def _data_facts(config: Config, data: Data, task: Task, masks: Mapping[str, PreparedMasks]) -> dict[str, Any]:
+    def by_class(values: NDArray[np.float64]) -> dict[str, float]:
+        return dict(zip(task.classes, values.tolist(), strict=True))
 
     patients = data.source.patients
-    facts: dict[str, Any] = {"data.sampler": config.data.sampler, "prevalence.drawn": by_class(data.drawn_counts)}
+    facts: dict[str, Any] = {"data.sampler": config.data.sampler, "prevalence.drawn": by_class(data.drawn_counts.prevalence)}
     for split, rows in data.rows.items():
         facts[f"samples.{split}"] = len(rows)
-        facts[f"prevalence.{split}"] = by_class(data.counts(split))
+        facts[f"prevalence.{split}"] = by_class(data.counts(split).prevalence)
         if patients is not None:
             facts[f"patients.{split}"] = len(np.unique(patients[rows]))
+        if split in masks:
+            facts |= _mask_facts(split, masks[split], task)
     return facts | {f"split.hash.{split}": digest for split, digest in data.hashes().items()}
-
-
-def _loss_facts(task: Classification) -> dict[str, Any]:
-    spec = task.loss_spec
-    return {
-        "loss.type": spec.type,
-        "loss.pos_weight": spec.pos_weight,
-        "loss.class_weights": spec.class_weights,
-        "loss.alpha": spec.alpha,
-        "loss.gamma": spec.gamma if spec.type == "focal" else None,
-        "loss.label_smoothing": spec.label_smoothing,
-    }
 
 
 def _training_facts(config: Config, plan: Plan, machine: Machine) -> dict[str, Any]:
@@ -218,5 +239,18 @@ def _training_facts(config: Config, plan: Plan, machine: Machine) -> dict[str, A
         "training.warmup_steps": phases[0].warmup,
         "training.warmup_epochs": phases[0].warmup / max(1, plan.steps_per_epoch),
         "training.early_stopping": training.early_stopping,
+        "training.min_delta": training.min_delta,
         "training.monitor": training.monitor,
+        "training.weight_decay": training.weight_decay,
+        "training.clip_norm": training.clip_norm,
+        "training.ema": training.ema,
+        "model.dropout": config.model.dropout,
+        "model.output_bias": config.model.output_bias,
+        **_augmentation_facts(config),
     }
+
+
+def _augmentation_facts(config: Config) -> dict[str, Any]:
+    if config.augmentation is None:
+        return {"augmentation": None}
+    return {f"augmentation.{name}": value for name, value in config.augmentation.model_dump().items()}

@@ -20,8 +20,7 @@ from torch import Tensor
 from osler.config import Config
 from osler.errors import RunError
 from osler.files import write_atomic
-from osler.models.classifier import Classifier
-from osler.tasks.outputs import Outputs
+from osler.tasks.task import Outputs, Task
 from osler.train.average import WeightAverage
 from osler.train.machine import Machine
 from osler.train.plan import Phase, Plan, build_optimizer
@@ -81,7 +80,7 @@ class Progress:
 class EpochRecord:
     """What an epoch's training measured so far; part of the checkpoint, so that a resumed epoch's vitals are whole."""
 
-    outputs: Outputs = field(default_factory=Outputs)
+    outputs: Outputs
     gradient_norms: list[Tensor] = field(default_factory=list)
     update_ratios: list[Tensor] = field(default_factory=list)
     input_means: list[Tensor] = field(default_factory=list)
@@ -101,30 +100,29 @@ class EpochRecord:
         plain = {name: getattr(self, name) for name in self._PLAIN}
         return {"outputs": self.outputs.state(), "lists": lists, **plain}
 
-    @classmethod
-    def from_state(cls, state: Mapping[str, Any], device: torch.device) -> EpochRecord:
-        """The record as `state` gave it."""
-        record = cls(outputs=Outputs.from_state(state["outputs"], device))
+    def load(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Takes back what `state` gave."""
+        self.outputs.load(state["outputs"], device)
         for name, values in state["lists"].items():
-            setattr(record, name, list(values.to(device).unbind()))
-        for name in cls._PLAIN:
-            setattr(record, name, state[name])
-        return record
+            setattr(self, name, list(values.to(device).unbind()))
+        for name in self._PLAIN:
+            setattr(self, name, state[name])
 
 
 class TrainingState:
     """Model, average, optimiser, scaler, position, progress and the epoch's record."""
 
-    def __init__(self, config: Config, model: Classifier, plan: Plan, machine: Machine) -> None:
+    def __init__(self, config: Config, task: Task, plan: Plan, machine: Machine) -> None:
         self.config = config
-        self.model = model
+        self.task = task
+        self.model = model = task.model
         self.plan = plan
         self.machine = machine
         self.average = WeightAverage(model, config.training.ema) if config.training.ema else None
         self.scaler = torch.amp.GradScaler(machine.device.type, enabled=machine.precision == "fp16")
         self.position = Position()
         self.progress = Progress()
-        self.record = EpochRecord()
+        self.record = EpochRecord(task.outputs(training=True))
         for phase in reversed(plan.phases):  # a part that the network does not have is found now, not after hours
             self.optimizer = self._enter(phase)
 
@@ -176,7 +174,7 @@ class TrainingState:
         position.epoch += 1
         position.epoch_in_phase += 1
         position.batch = 0
-        self.record = EpochRecord()
+        self.record = EpochRecord(self.task.outputs(training=True))
         out_of_patience = phase.patience is not None and self.progress.waited >= phase.patience
         if position.epoch_in_phase < phase.epochs and not out_of_patience:
             return
@@ -231,7 +229,7 @@ class TrainingState:
             self.optimizer.load_state_dict(content["optimizer"])
         self.scaler.load_state_dict(content["scaler"])
         if self.machine.ranks.world == 1:  # a checkpoint holds the first rank's record alone
-            self.record = EpochRecord.from_state(content["record"], self.machine.device)
+            self.record.load(content["record"], self.machine.device)
 
     def start_from(self, content: Mapping[str, Any], where: Path) -> None:
         """Starts a new run from another run's training state: its weights, optimiser moments and place in the plan.
@@ -286,7 +284,12 @@ def _save(content: Mapping[str, Any], path: Path) -> None:
 
 def identity_of(config: Config) -> dict[str, str]:
     """What must agree between a checkpoint and the configuration that loads it."""
-    return {
+    of_masks = (
+        {f"model.{name}": str(getattr(config.model, name)) for name in ("encoder", "width", "levels", "deep_supervision")}
+        if config.data.task == "segmentation"
+        else {}
+    )
+    return of_masks | {
         "model.architecture": config.model.architecture,
         "model.head": str(list(config.model.head)),
         "model.attention": str(config.model.attention),

@@ -28,10 +28,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from torch import Tensor
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from osler.data.samples import TaskKind
 from osler.errors import RunError
 from osler.runs.folder import RunFolder
 from osler.runs.vitals import append_vitals, flatten, keep_vitals_before, write_metrics_csv
+from osler.tasks.task import Means
 from osler.train.loop import BatchNews
 from osler.train.state import TrainingState
 
@@ -55,19 +55,23 @@ class Watcher:
         """When the run ends, whatever the reason."""
 
 
-def epoch_line(vitals: Figures, planned: int) -> str:
+def epoch_line(vitals: Figures, planned: int, headline: Sequence[str]) -> str:
     """One epoch in a line; "train/val" where both stand.
 
-    >>> figures = {"loss": {"value": 0.32}, "macro": {"auc": 0.81, "f1": 0.48}}
-    >>> epoch_line({"epoch": 5, "train": figures, "val": figures, "learning_rate": {"end": 1e-4}, "monitor": {}}, 50)
+    Args:
+        vitals: of the epoch.
+        planned: epochs of all phases.
+        headline: the task's own figures.
+
+    >>> figures = {"loss": {"value": 0.32}}
+    >>> vitals = {"epoch": 5, "train": figures, "val": figures, "learning_rate": {"end": 1e-4}, "monitor": {}}
+    >>> epoch_line(vitals, 50, ["AUC 0.810/0.810", "F1 0.480"])
     'Epoch 5/50 · loss 0.320/0.320 · AUC 0.810/0.810 · F1 0.480 · LR 1e-4'
     """
-    train, val = vitals["train"], vitals["val"]
     parts = [
         f"Epoch {vitals['epoch']}/{planned}",
-        f"loss {train['loss']['value']:.3f}/{val['loss']['value']:.3f}",
-        f"AUC {_shown(train['macro']['auc'])}/{_shown(val['macro']['auc'])}",
-        f"F1 {_shown(val['macro']['f1'])}",
+        f"loss {vitals['train']['loss']['value']:.3f}/{vitals['val']['loss']['value']:.3f}",
+        *headline,
         f"LR {_rate(vitals['learning_rate']['end'])}",
     ]
     if vitals["monitor"].get("improved"):
@@ -79,10 +83,6 @@ def _rate(rate: float) -> str:
     """A learning rate as people write it: 1e-4, 2.5e-3."""
     mantissa, exponent = f"{rate:.2e}".split("e")
     return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
-
-
-def _shown(value: float | None) -> str:
-    return "–" if value is None or math.isnan(value) else f"{value:.3f}"
 
 
 class Console(Watcher):
@@ -121,12 +121,12 @@ class Console(Watcher):
         now = time.monotonic()
         if now - self.shown_at > 0.2 or news.done == news.total:
             self.shown_at = now
-            values, weights = state.record.outputs.values[-20:], state.record.outputs.weights[-20:]
-            loss = float(torch.cat(values).sum() / torch.cat(weights).sum().clamp_min(1e-12))
+            loss = state.record.outputs.recent_loss()
             self.progress.update(self.bar, completed=news.done, figures=f"loss {loss:.3f}")
 
     def epoch_done(self, state: TrainingState, vitals: Figures, outputs: Mapping[str, np.ndarray[Any, Any]]) -> None:
-        self.say(epoch_line(vitals, state.plan.epochs))
+        headline = state.task.headline(vitals["train"], vitals["val"])
+        self.say(epoch_line(vitals, state.plan.epochs, headline))
         if self.bar is not None:
             self.progress.remove_task(self.bar)
             self.bar = None
@@ -140,30 +140,27 @@ class Collapse(Watcher):
     """Warns within the epoch, as soon as predictions turn constant.
 
     Every `every` batches the mean probability of the last batches is held against the mean target. A class has collapsed when
-    one is less than a twentieth of the other on either side, with at least five samples expected there: a network that has
-    learned nothing still predicts near the prevalence, and one that is trained with weights predicts more, not less.
+    one is less than a twentieth of the other on either side, with at least five samples (of masks, pixels) expected there: a
+    network that has learned nothing still predicts near the prevalence, and one that is trained with weights predicts more,
+    not less.
     """
 
     SHARE = 0.05
     EXPECTED = 5
 
-    def __init__(self, every: int, kind: TaskKind, classes: Sequence[str], console: Console) -> None:
-        self.every, self.kind, self.classes, self.console = every, kind, classes, console
-        self.recent: deque[tuple[Tensor, Tensor]] = deque(maxlen=every)
+    def __init__(self, every: int, classes: Sequence[str], console: Console) -> None:
+        self.every, self.classes, self.console = every, classes, console
+        self.recent: deque[Means] = deque(maxlen=every)
         self.warned: set[tuple[int, str]] = set()
 
     def batch_done(self, state: TrainingState, news: BatchNews) -> None:
-        self.recent.append((news.logits.float(), news.targets))
+        self.recent.append(news.means)
         if news.done % self.every and news.done != news.total:
             return
-        logits = torch.cat([logits for logits, _ in self.recent])
-        targets = torch.cat([targets for _, targets in self.recent])
-        predicted = torch.softmax(logits, 1) if self.kind == "multiclass" else torch.sigmoid(logits)
-        known = ~torch.isnan(targets)
-        counts = known.sum(0)
-        mean_target = (torch.nan_to_num(targets).sum(0) / counts.clamp_min(1)).tolist()
-        mean_predicted = ((predicted * known).sum(0) / counts.clamp_min(1)).tolist()
-        for name, p, t, n in zip(self.classes, mean_predicted, mean_target, counts.tolist(), strict=True):
+        predicted, target, known = (torch.stack(sums).sum(0).cpu() for sums in zip(*self.recent, strict=True))
+        count = known.clamp_min(1)
+        means = ((predicted / count).tolist(), (target / count).tolist(), known.tolist())
+        for name, p, t, n in zip(self.classes, *means, strict=True):
             if self._collapsed(p, t, n) and (state.position.epoch, name) not in self.warned:
                 self.warned.add((state.position.epoch, name))
                 self.console.warn(
@@ -205,7 +202,7 @@ class Board(Watcher):
         for name, value in flatten(vitals).items():
             if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
                 self.writer.add_scalar(name.replace(".", "/", 1), value, epoch)
-        for k, name in enumerate(self.classes):
+        for k, name in enumerate(self.classes if "probabilities" in outputs else ()):
             known = np.isfinite(outputs["targets"][:, k])
             if known.any():
                 self.writer.add_pr_curve(
