@@ -27,6 +27,8 @@ ROWS = {
     "checkup": 5,
     "explain": 5,
     "init": 5,
+    "balance": 5,
+    "look": 5,
     "train": 4,
     "tasks": 3,
     "data": 2,

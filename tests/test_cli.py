@@ -118,3 +118,11 @@ def test_version_and_help_are_quick_to_say() -> None:
         [sys.executable, "-c", "from osler.cli import main; main(['--version'])"], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == f"osler {__version__}"
+
+
+def test_balance_and_look_tell_and_show(config_file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("balance", config_file, "--batches", 5, "--json") == 0
+    assert json.loads(capfd.readouterr().out)["schema"].startswith("osler.balance/")
+    assert run("look", config_file, "--samples", 20, "--out", tmp_path / "look") == 0
+    assert (tmp_path / "look" / "look.html").exists()
+    assert capfd.readouterr().out.strip()

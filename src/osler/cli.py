@@ -55,7 +55,9 @@ def _options(
 
 @app.command()
 def init(
-    source: Annotated[Path, typer.Argument(help="A folder of class folders, a CSV file, or an .npz file.")],
+    source: Annotated[
+        Path, typer.Argument(help="A folder of class folders, or of images and masks, a CSV file, or an .npz file.")
+    ],
     out: Annotated[Path | None, typer.Option(help="The config to write; <name of the source>.yaml by default.")] = None,
 ) -> None:
     """Look at data and write a commented config."""
@@ -118,13 +120,52 @@ def evaluate(
     _say(f"Page: {evaluation.page}")
 
 
+OutOption = Annotated[Path | None, typer.Option(metavar="DIR", help="Write a page with pictures there.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def balance(
+    config: ConfigArgument,
+    overrides: OverridesArgument = None,
+    out: OutOption = None,
+    batches: Annotated[int, typer.Option(metavar="N", help="Batches to draw.")] = 500,
+    json: JsonOption = False,
+) -> None:
+    """What the sampler draws, and what the loss makes of it, proved on real batches."""
+    from osler.balance import balance_config
+    from osler.config import load_config
+
+    found = balance_config(load_config(config, overrides or ()), batches)
+    print(found.json_text() if json else found.text())
+    if out is not None:
+        _say(f"Page: {found.write(out)}")
+
+
+@app.command()
+def look(
+    config: ConfigArgument,
+    overrides: OverridesArgument = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the sheets go.")] = Path("look"),
+    samples: Annotated[int, typer.Option(metavar="N", help="Images to look at, about.")] = 600,
+    json: JsonOption = False,
+) -> None:
+    """Contact sheets of what the model will see, and what stands out among the images."""
+    from osler.config import load_config
+    from osler.look import look_config
+
+    found = look_config(load_config(config, overrides or ()), samples)
+    print(found.json_text() if json else found.text())
+    _say(f"Page: {found.write(out)}")
+
+
 @app.command()
 def predict(
     run: Annotated[Path, typer.Argument(metavar="RUN_OR_BUNDLE")],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files or folders of them.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where predictions.csv goes.")] = Path("predictions"),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where predictions.csv, and masks, go.")] = Path("predictions"),
 ) -> None:
-    """Probabilities and decisions for images."""
+    """Probabilities and decisions for images; masks and overlays of a segmenter."""
     from osler.predict import predict_files
     from osler.runs.card import INTENDED_USE
     from osler.train.inference import load_predictor

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from osler.data.balance import NO_FINDING, describe_draw, draw_weights, expected_counts
-from osler.errors import DataError
+from osler.config import DataConfig, load_config
+from osler.data.balance import NO_FINDING, STRATEGIES, DrawSettings, describe_draw, draw_weights, expected_counts
+from osler.data.load import load_data
+from osler.errors import ConfigError, DataError
 from osler.metrics.weights import count_labels
 
 nan = np.nan
@@ -63,6 +65,88 @@ def test_the_binary_rule_is_the_multilabel_rule_of_one_label() -> None:
     np.testing.assert_allclose(draw_weights(targets, "binary"), draw_weights(targets, "multilabel"))
 
 
+class TestStrategies:
+    TARGETS = np.array([[1, 0]] * 60 + [[0, 1]] * 4 + [[1, 1]] * 4 + [[0, 0]] * 100, dtype=float)
+    COUNTS = np.array([64.0, 8.0])
+
+    def weights(self, strategy: str, **settings: object) -> np.ndarray:
+        """Up to a factor: of a sample with the first, the second, both and no finding."""
+        found = draw_weights(self.TARGETS, "multilabel", strategy, DrawSettings(**settings))  # type: ignore[arg-type]
+        assert found.sum() == pytest.approx(1)
+        return found[[0, 60, 64, 68]] / found[0]
+
+    @pytest.mark.parametrize(
+        ("strategy", "rule"),
+        [
+            ("inverse", lambda n: 1 / n),
+            ("sqrt", lambda n: n**-0.5),
+            ("effective_number", lambda n: (1 - 0.9) / (1 - 0.9**n)),
+        ],
+    )
+    def test_a_class_weighs_by_its_count_and_no_finding_is_a_class(self, strategy: str, rule: object) -> None:
+        common, rare, none = (rule(n) for n in (64.0, 8.0, 100.0))  # type: ignore[operator]
+        expected = np.array([common, rare, (common + rare) / 2, none]) / common
+        np.testing.assert_allclose(self.weights(strategy, beta=0.9), expected)
+
+    @pytest.mark.parametrize(("reduce", "value"), [("mean", 4.5), ("max", 8.0), ("sum", 9.0)])
+    def test_how_the_weights_of_several_findings_become_one(self, reduce: str, value: float) -> None:
+        assert self.weights("inverse", reduce=reduce)[2] == pytest.approx(value)
+
+    def test_a_stated_weight_stands_beside_the_class_weights_as_they_are(self) -> None:
+        assert self.weights("inverse", no_finding=0.01)[3] == pytest.approx(0.01 * 64)
+        assert self.weights("inverse", no_finding=0.0)[3] == 0
+
+    def test_the_effective_number_lies_between_no_weights_and_the_inverse(self) -> None:
+        np.testing.assert_allclose(self.weights("effective_number", beta=0.0), [1, 1, 1, 1])
+        np.testing.assert_allclose(self.weights("effective_number", beta=1 - 1e-9), self.weights("inverse"), rtol=1e-5)
+
+    def test_balanced_is_the_inverse_by_the_mean_with_a_set_share_for_none(self) -> None:
+        balanced = draw_weights(self.TARGETS, "multilabel")
+        assert balanced[68:].sum() == pytest.approx(1 / 3)
+        np.testing.assert_allclose(balanced[[0, 60, 64]] / balanced[0], self.weights("inverse")[:3])
+
+    @pytest.mark.parametrize("strategy", STRATEGIES)
+    def test_classes_that_exclude_each_other(self, strategy: str) -> None:
+        targets = np.eye(3)[[0] * 70 + [1] * 25 + [2] * 5]
+        targets[0] = nan
+        weights = draw_weights(targets, "multiclass", strategy)
+        assert weights[0] == 0
+        assert weights[-1] > weights[80] > weights[1] > 0
+        with pytest.raises(ConfigError, match="every sample of a multiclass set has a class"):
+            draw_weights(targets, "multiclass", strategy, DrawSettings(no_finding=1.0))
+
+    def test_masks_are_drawn_by_what_they_hold(self) -> None:
+        np.testing.assert_allclose(draw_weights(self.TARGETS, "segmentation"), draw_weights(self.TARGETS, "multilabel"))
+
+    def test_an_unknown_name_is_answered_with_the_known_ones(self) -> None:
+        with pytest.raises(ConfigError, match="sqrt"):
+            draw_weights(self.TARGETS, "multilabel", "square_root")
+
+
+class TestConfig:
+    def test_the_names_are_those_of_the_table(self) -> None:
+        choices = DataConfig.model_fields["sampler"].annotation.__args__  # type: ignore[union-attr]
+        assert set(choices) == {"none", *STRATEGIES}
+
+    @pytest.mark.parametrize("sampler", ["none", "balanced"])
+    def test_a_weight_that_nothing_reads_is_refused(self, sampler: str) -> None:
+        with pytest.raises(ConfigError, match="no_finding_weight is not read by sampler"):
+            load_config({"data": {"sampler": sampler, "no_finding_weight": 0.1}})
+
+    def test_settings_reach_the_weights_and_outlive_unreadable_images(self) -> None:
+        settings = {
+            "phantom": {"samples": 60, "size": 32},
+            "sampler": "inverse",
+            "sampler_reduce": "max",
+            "no_finding_weight": 0.5,
+        }
+        data = load_data(load_config({"data": settings}).data)
+        expected = draw_weights(data.targets("train"), "multilabel", "inverse", DrawSettings("max", 0.5))
+        assert data.draw_weights is not None
+        np.testing.assert_allclose(data.draw_weights, expected)
+        assert data.without({int(data.rows["train"][0])}).drawing == DrawSettings("max", 0.5)
+
+
 class TestUnknown:
     def test_a_sample_of_which_nothing_is_known_is_never_drawn(self) -> None:
         for task, targets in (
@@ -108,18 +192,30 @@ def test_what_is_expected_is_what_is_drawn() -> None:
     np.testing.assert_allclose(drawn.mean(axis=0), expected, atol=4 * np.sqrt(0.25 / 40_000))
 
 
-class TestRealTable:
-    @pytest.fixture
-    def labels(self, real_sets: Path) -> pd.DataFrame:
-        table = pd.read_csv(real_sets / "nih_metadata" / "Data_Entry_2017_v2020.csv.gz")
-        return table["Finding Labels"].str.get_dummies("|").drop(columns="No Finding")
+@pytest.fixture(scope="module")
+def labels(real_sets: Path) -> pd.DataFrame:
+    """Labels of the 112,120 films of the real table."""
+    table = pd.read_csv(real_sets / "nih_metadata" / "Data_Entry_2017_v2020.csv.gz")
+    return table["Finding Labels"].str.get_dummies("|").drop(columns="No Finding")
 
+
+class TestRealTable:
     def test_every_label_is_drawn_often_and_no_finding_is_not_forgotten(self, labels: pd.DataFrame) -> None:
         targets = labels.to_numpy(float)
         shares = describe_draw(targets, draw_weights(targets, "multilabel"), list(labels.columns))
         assert shares["Hernia"].natural == pytest.approx(0.002, abs=1e-4)
         assert min(share.drawn for share in shares.values()) > 0.06
         assert shares[NO_FINDING].drawn == pytest.approx(1 / 15)
+
+    @pytest.mark.parametrize(("reduce", "cv"), [("max", 0.42), ("mean", 0.36), ("sum", 0.46)])
+    def test_the_maximum_favours_rare_classes_less_than_the_mean_but_favours_them(
+        self, labels: pd.DataFrame, reduce: str, cv: float
+    ) -> None:
+        targets = labels.to_numpy(float)
+        weights = draw_weights(targets, "multilabel", "inverse", DrawSettings(reduce, 0.0))  # type: ignore[arg-type]
+        drawn, natural = weights @ targets, targets.mean(axis=0)
+        assert drawn.std() / drawn.mean() == pytest.approx(cv, abs=0.006)
+        assert natural.std() / natural.mean() == pytest.approx(0.92, abs=0.006)
 
     def test_a_fixed_weight_for_no_finding_is_seen_to_drown_all_else(self, labels: pd.DataFrame) -> None:
         targets = labels.to_numpy(float)

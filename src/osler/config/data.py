@@ -198,7 +198,8 @@ class DataConfig(Section):
     def _weight_is_read(self) -> DataConfig:
         if self.no_finding_weight is not None and self.sampler in ("none", "balanced"):
             raise ValueError(
-                f"no_finding_weight is not read by sampler {self.sampler}; leave it out, or choose inverse, sqrt or effective_number"
+                f"no_finding_weight is not read by sampler {self.sampler}; leave it out, or choose inverse, sqrt or "
+                "effective_number"
             )
         return self
 

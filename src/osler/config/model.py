@@ -36,7 +36,8 @@ class ModelConfig(Section):
     """A name of `osler models`, or "timm:NAME" for any of timm. "auto": "small" below 64 pixels, else efficientnet_lite0; for
     masks "compact"."""
     encoder: str | None = "auto"
-    """Segmentation: a name of `osler models`, or "timm:NAME". "auto": efficientnet_lite0; null where the architecture has none."""
+    """Segmentation: a name of `osler models`, or "timm:NAME". "auto": efficientnet_lite0; null where the architecture has
+    none."""
     width: Annotated[int, Field(ge=4, le=256)] = 16
     """compact: channels of the finest level; each coarser one has twice as many, up to eight times."""
     levels: Annotated[int, Field(ge=2, le=6)] = 4
@@ -119,7 +120,8 @@ class LossConfig(Section):
     tversky_beta: Share = 0.7
     """tversky, focal_tversky, enhanced: weight of false negatives; above 0.5 missing a lesion is dearer than a false alarm."""
     tversky_gamma: Positive = 0.75
-    """focal_tversky: (1 − Tversky index) to this power; below 1 it stays steep near a perfect overlap, above 1 it flattens there."""
+    """focal_tversky: (1 − Tversky index) to this power; below 1 it stays steep near a perfect overlap, above 1 it flattens
+    there."""
     smooth: NonNegative = 1.0
     """Overlap losses: pixels added to numerator and denominator."""
     pooled: Literal["batch", "case"] = "batch"

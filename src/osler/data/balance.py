@@ -1,13 +1,17 @@
-"""The sampler `balanced`: how often each training sample is drawn, and what is seen then.
+"""Samplers: how often each training sample is drawn, and what is seen then.
 
-A draw is with replacement. What counts as a class to be balanced:
+A draw is with replacement. What counts as a class:
 
-* binary: the positives and the negatives, half the draws each;
-* multiclass: each class, 1 / K of the draws;
-* multilabel: each label, and the samples without any finding as one class more. A sample with findings weighs the mean of
-  the inverse frequencies of its labels. The samples without a finding share 1 / (K + 1) of all draws between them, K being
-  the labels that occur. That share is set outright, not left to follow from a weight: a fixed weight of 0.01 for them beside
-  inverse counts of 0.00007 to 0.006 once made 98 % of all draws "no finding", which no figure over the labels alone shows.
+* binary: the positives and the negatives;
+* multiclass: each class;
+* multilabel, and the classes that masks hold: each label, and the samples without any finding as one class more.
+
+A class has a weight that falls with its count: 1 / n (`inverse`, `balanced`), 1 / sqrt(n) (`sqrt`), or one over the effective
+number of samples, (1 - beta) / (1 - beta^n) (`effective_number`; Cui et al. 2019, eq. 3). A sample weighs the mean, maximum or
+sum of the weights of its findings. `balanced` is `inverse` by the mean, but the samples without a finding share 1 / (K + 1) of
+all draws between them, K being the labels that occur. That share is set outright, not left to follow from a weight: a stated
+weight of 0.01 for them beside inverse counts of 0.00007 to 0.006 once made 98 % of all draws "no finding", which no figure over
+the labels alone shows. `osler balance` counts everything that is drawn.
 
 A sample of which nothing is known is never drawn: it adds nothing to the loss. In a multilabel row, what is unknown counts
 as no finding in so far as the rest is known to be negative.
@@ -15,19 +19,30 @@ as no finding in so far as the rest is known to be negative.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from osler.data.samples import TaskKind
-from osler.errors import DataError
-from osler.metrics.weights import LabelCounts
+from osler.errors import ConfigError, DataError, lookup
+from osler.metrics.weights import Kind, LabelCounts
 
-__all__ = ["DrawShare", "describe_draw", "draw_weights", "expected_counts"]
+__all__ = [
+    "NO_FINDING",
+    "STRATEGIES",
+    "DrawSettings",
+    "DrawShare",
+    "Reduce",
+    "describe_draw",
+    "draw_weights",
+    "expected_counts",
+]
 
 Floats = NDArray[np.float64]
+Reduce = Literal["mean", "max", "sum"]
 NO_FINDING = "(no finding)"
 
 
@@ -44,49 +59,103 @@ class DrawShare:
     drawn: float
 
 
-def draw_weights(targets: ArrayLike, task: TaskKind) -> Floats:
-    """Probability of each sample in a balanced draw.
+@dataclass(frozen=True)
+class DrawSettings:
+    """What strategies read besides the labels.
+
+    Attributes:
+        reduce: how the class weights of a sample's findings become its own; `balanced` takes the mean.
+        no_finding: weight of a sample without any finding, beside class weights of the strategy's own size; None: that of a class
+            of their count. `balanced` reads none.
+        beta: of `effective_number`, from 0 (every sample the same) to below 1 (towards 1 / n).
+    """
+
+    reduce: Reduce = "mean"
+    no_finding: float | None = None
+    beta: float = 0.9999
+
+
+# --- weights ----------------------------------------------------------------------------------------------------------------
+
+STRATEGIES: dict[str, Callable[[Floats, float], Floats]] = {
+    "balanced": lambda counts, _: 1 / counts,
+    "inverse": lambda counts, _: 1 / counts,
+    "sqrt": lambda counts, _: 1 / np.sqrt(counts),
+    "effective_number": lambda counts, beta: (1 - beta) / -np.expm1(counts * np.log(beta)) if beta else np.ones(len(counts)),
+}
+"""The weight of classes by their counts, all above 0, and beta."""
+
+REDUCTIONS: dict[str, Callable[[Floats, NDArray[np.bool_]], Floats]] = {
+    "mean": lambda weights, has: (has @ weights) / np.maximum(has.sum(axis=1), 1),
+    "max": lambda weights, has: (has * weights).max(axis=1, initial=0.0),
+    "sum": lambda weights, has: has @ weights,
+}
+"""The weight of each sample by those of its findings; 0 without any."""
+
+
+def draw_weights(targets: ArrayLike, task: TaskKind, strategy: str = "balanced", settings: DrawSettings | None = None) -> Floats:
+    """Probability of each sample in a draw.
 
     Args:
-        targets: (N, K) in {0, 1, NaN}.
-        task: binary, multiclass or multilabel.
+        targets: (N, K) in {0, 1, NaN}; of masks, whether a class occurs.
+        task: binary, multiclass, multilabel or segmentation.
+        strategy: a name of `STRATEGIES`.
+        settings: what it reads besides; None: as they usually are.
 
     Returns:
         (N,) float64, summing to 1; 0 for a sample of which nothing is known.
 
     Raises:
         DataError: no label is known.
+        ConfigError: a weight for no finding where every sample has a class.
 
     >>> draw_weights([[1], [0], [0], [0]], "binary").round(3).tolist()
     [0.5, 0.167, 0.167, 0.167]
+    >>> draw_weights([[1], [0], [0], [0]], "binary", "sqrt").round(3).tolist()
+    [0.366, 0.211, 0.211, 0.211]
     """
+    weigh, settings = lookup(STRATEGIES, strategy, "data.sampler"), settings or DrawSettings()
     values = _matrix(targets)
-    if task == "multilabel":
-        weights = _multilabel_weights(values)
+    has = values == 1
+    known = ~np.isnan(values)
+    if task == "multiclass":
+        if settings.no_finding is not None:
+            raise ConfigError("data.no_finding_weight: every sample of a multiclass set has a class; leave it out (null)")
+        free = np.zeros(len(values))
     else:
-        classes = np.hstack([values == 0, values == 1]) if task == "binary" else values == 1
-        weights = classes.astype(np.float64) @ _inverse(classes.sum(axis=0))
+        free = np.where(has.any(axis=1), 0.0, known.mean(axis=1))
+    weights = _finding_weights(has, weigh, "mean" if strategy == "balanced" else settings.reduce, settings.beta)
+    weights += free * _free_weight(strategy, weigh, free, weights, has, settings)
     total = float(weights.sum())
     if not total > 0:
-        raise DataError("data.sampler: balanced needs known labels, and no training sample has one")
+        raise DataError(f"data.sampler: {strategy} needs known labels, and no training sample has one that may be drawn")
     probabilities: Floats = weights / total
     return probabilities
 
 
-def _multilabel_weights(values: Floats) -> Floats:
-    has = values == 1
-    inverse = _inverse(has.sum(axis=0))
-    findings = has.sum(axis=1)
-    weights: Floats = np.divide(has @ inverse, findings, out=np.zeros(len(values)), where=findings > 0)
-    free = np.where(findings == 0, (values == 0).mean(axis=1), 0.0)
-    if free.any() and weights.any():
-        free *= weights.sum() / int((inverse > 0).sum()) / free.sum()
-    weights += free
-    return weights
+def _finding_weights(has: NDArray[np.bool_], weigh: Callable[[Floats, float], Floats], reduce: str, beta: float) -> Floats:
+    """(N,) weight of each sample by its findings."""
+    counts = has.sum(axis=0).astype(np.float64)
+    class_weights = np.zeros(len(counts))
+    class_weights[counts > 0] = weigh(counts[counts > 0], beta)
+    return REDUCTIONS[reduce](class_weights, has)
 
 
-def _inverse(counts: NDArray[np.intp]) -> Floats:
-    return np.divide(1.0, counts, out=np.zeros(len(counts)), where=counts > 0)
+def _free_weight(
+    strategy: str,
+    weigh: Callable[[Floats, float], Floats],
+    free: Floats,
+    weights: Floats,
+    has: NDArray[np.bool_],
+    settings: DrawSettings,
+) -> float:
+    """Weight of a sample that is wholly known to have no finding; `free` (N,) is how far each is known so."""
+    count = float(free.sum())
+    if count == 0 or not weights.any():
+        return 1.0
+    if strategy == "balanced":
+        return float(weights.sum()) / int(has.any(axis=0).sum()) / count
+    return float(weigh(np.array([count]), settings.beta)[0]) if settings.no_finding is None else settings.no_finding
 
 
 def _matrix(targets: ArrayLike) -> Floats:
@@ -95,7 +164,10 @@ def _matrix(targets: ArrayLike) -> Floats:
     return values
 
 
-def expected_counts(targets: ArrayLike, weights: ArrayLike, kind: TaskKind) -> LabelCounts:
+# --- what is drawn ----------------------------------------------------------------------------------------------------------
+
+
+def expected_counts(targets: ArrayLike, weights: ArrayLike, kind: Kind) -> LabelCounts:
     """Label counts of N draws, in expectation.
 
     Args:

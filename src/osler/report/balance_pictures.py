@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from osler.report.ink import BLUE, GREEN, INK, ORANGE, SKY, SOFT, panel, panels, png_bytes, svg_uri
+from osler.report.ink import BLUE, GREEN, INK, ORANGE, SKY, SOFT, panel, panels, svg_and_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,7 +71,7 @@ def imbalance_picture(rows: Sequence[ImbalanceRow], loss: str, fair: float = 1.0
     Returns:
         A data URI of an SVG, and the bytes of a PNG.
     """
-    height = 2 * (0.75 + 0.24 * max(len(rows), 3))
+    height = 2 * (1.0 + 0.24 * max(len(rows), 3))
     with panels(2, 2, 9.6, height) as (figure, (counts, weights, times, odds)):
         _bars(counts, rows, [row.count for row in rows], SKY, "{:,.0f}")
         counts.set_title("Samples")
@@ -83,7 +83,7 @@ def imbalance_picture(rows: Sequence[ImbalanceRow], loss: str, fair: float = 1.0
         odds.set_title("Both together: odds")
         for axes in (weights, odds):
             axes.set_yticklabels([])
-        return svg_uri(figure), png_bytes(figure)
+        return svg_and_png(figure)
 
 
 def drawn_picture(rows: Sequence[DrawnRow]) -> tuple[str, bytes]:
@@ -113,7 +113,7 @@ def drawn_picture(rows: Sequence[DrawnRow]) -> tuple[str, bytes]:
         _name_rows(axes, rows)
         axes.set_xlabel("share")
         figure.legend(loc="outside upper right", ncols=3)
-        return svg_uri(figure), png_bytes(figure)
+        return svg_and_png(figure)
 
 
 def _bars(

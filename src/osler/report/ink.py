@@ -35,7 +35,7 @@ __all__ = [
     "grid",
     "panel",
     "panels",
-    "png_bytes",
+    "svg_and_png",
     "svg_uri",
     "themed",
 ]
@@ -169,16 +169,17 @@ def svg_uri(figure: Figure) -> str:
     return data_uri(themed(file.getvalue()).encode(), "image/svg+xml")
 
 
-def png_bytes(figure: Figure, dots: int = 150) -> bytes:
-    """The figure as a PNG file on white, `dots` pixels an inch. Equal figures give equal bytes."""
+def svg_and_png(figure: Figure, dots: int = 150) -> tuple[str, bytes]:
+    """The figure as `svg_uri` gives it for a page, and as a PNG file on white, `dots` pixels an inch, to send or print."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    file = io.BytesIO()
+    uri, file = svg_uri(figure), io.BytesIO()
+    figure.set_layout_engine("none")  # it is laid out; measuring all texts again would take half the time
     FigureCanvasAgg(figure)
     with matplotlib.rc_context(STYLE):
         figure.savefig(file, format="png", dpi=dots, facecolor=PAPER, metadata={"Software": None})
-    return file.getvalue()
+    return uri, file.getvalue()
 
 
 def themed(svg: str) -> str:

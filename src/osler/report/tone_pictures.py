@@ -8,13 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from osler.report.ink import BLUE, GREEN, INK, ORANGE, PURPLE, SOFT, panels, png_bytes, svg_uri
+from osler.report.ink import BLUE, GREEN, INK, ORANGE, PURPLE, SOFT, panels, svg_and_png
 
 __all__ = ["ToneGroup", "TonePanel", "tone_picture"]
 
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, INK)
-STYLES = ("-", "--", ":")
+STYLES = ("-", "--")
 COLUMNS = 2
+MOST_LINES = 6
+"""More lines than this cannot be told apart; those that differ most from the mean of all are drawn."""
 ENDS = 0.5
 """The first and last bin hold what is saturated and would flatten all else; they are cut off this much above the rest."""
 
@@ -52,17 +54,28 @@ def tone_picture(contents: Sequence[TonePanel]) -> tuple[str, bytes]:
     columns = min(COLUMNS, len(contents))
     with panels(rows, columns, 5.2 * columns, 3.4 * rows) as (figure, all_axes):
         for axes, one in zip(all_axes, contents, strict=False):
-            inner = max(float(group.shares[1:-1].max()) for group in one.groups)
-            for number, group in enumerate(one.groups):
+            groups = _most_different(one.groups)
+            inner = max(float(group.shares[1:-1].max()) for group in groups)
+            for number, group in enumerate(groups):
                 bins = len(group.shares)
                 axes.step(
                     (np.arange(bins) + 0.5) * 255 / bins, 100 * group.shares, where="mid",
                     label=f"{group.name} ({group.images:,})",
-                    color=COLOURS[number % len(COLOURS)], linestyle=STYLES[number // len(COLOURS) % len(STYLES)], linewidth=1.4,
+                    color=COLOURS[number % len(COLOURS)], linestyle=STYLES[number // len(COLOURS)], linewidth=1.4,
                 )  # fmt: skip
-            axes.set(title=one.title, xlim=(0, 255), xticks=(0, 64, 128, 192, 255), xlabel="pixel value", ylabel="% of pixels")
+            title = one.title if len(groups) == len(one.groups) else f"{one.title}: the {len(groups)} that differ most"
+            axes.set(title=title, xlim=(0, 255), xticks=(0, 64, 128, 192, 255), xlabel="pixel value", ylabel="% of pixels")
             axes.set_ylim(0, 100 * (1 + ENDS) * inner if inner > 0 else None)
-            axes.legend(fontsize=7.5, ncols=1 + (len(one.groups) > 8), labelcolor=SOFT)
+            axes.legend(fontsize=7.5, labelcolor=SOFT)
         for axes in all_axes[len(contents) :]:
             axes.set_visible(False)
-        return svg_uri(figure), png_bytes(figure)
+        return svg_and_png(figure)
+
+
+def _most_different(groups: Sequence[ToneGroup]) -> Sequence[ToneGroup]:
+    """At most `MOST_LINES` groups in their order, those furthest from the mean of all."""
+    if len(groups) <= MOST_LINES:
+        return groups
+    mean = np.mean([group.shares for group in groups], axis=0)
+    distance = np.array([np.abs(group.shares - mean).sum() for group in groups])
+    return [groups[place] for place in np.sort(np.argsort(-distance, kind="stable")[:MOST_LINES])]
