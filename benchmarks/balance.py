@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     samples = read_table(Path(os.environ["OSLER_TEST_DATA"]))
-    print(f"calibration: {calibration_seconds():.2f} s\n")
+    print(f"calibration: {calibration_seconds():.2f} s\n", flush=True)
     print("| sampler, reduction, weight of no finding | CV drawn | by weights | no finding | findings in 32 | epoch sees | s |")
     print("|--|--|--|--|--|--|--|", flush=True)
     for name, (settings, share) in SAMPLERS.items():

@@ -1,0 +1,211 @@
+"""Scoring: harm from seeds, which healthy runs count, advice by parameter and direction, and what is counted."""
+
+from __future__ import annotations
+
+import json
+import lzma
+from pathlib import Path
+from typing import Any
+
+import baselines
+import numpy as np
+import pytest
+import records
+from faults import FAULTS, Advice
+from harm import harm_of, harms, is_healthy
+from opinion import Opinion, as_known_after, follows, gives, harmful
+from score import Judged, judge, tally
+
+from osler.doctor.chart import Chart
+from osler.doctor.findings import Change
+
+RATE = "training.learning_rate"
+
+
+def record(fault: str, seed: int, auc: float, arm: str = "faulty", **scores: Any) -> dict[str, Any]:
+    """A kept run with this test AUC."""
+    best = {"auc": auc, "ap": auc, "f1": 0.5, "skill": 0.3, "f1_floor": 0.52}
+    chart = Chart.of({"train.loss": [0.7, 0.5, 0.3], "val.loss": [0.7, 0.6, 0.5]}, {"training.epochs": 3})
+    label = {"task": "heart", "arm": arm, "fault": fault, "level": "severe" if arm == "faulty" else "", "seed": seed}
+    return {"label": label, "scores": {"best": best, "last": best, "val_auc": auc, **scores}, "chart": chart.to_json()}
+
+
+def runs(aucs: list[float], fault: str = "lr_low", arm: str = "faulty") -> dict[int, dict[str, Any]]:
+    return {seed: record(fault, seed, auc, arm) for seed, auc in enumerate(aucs)}
+
+
+WELL = runs([0.95, 0.96, 0.94, 0.95, 0.95], "plain", "healthy")
+
+
+@pytest.mark.parametrize(
+    ("aucs", "verdict"),
+    [
+        ([0.52, 0.50, 0.55, 0.49, 0.51], "killed"),
+        ([0.95, 0.95, 0.94, 0.96, 0.95], "equivalent"),
+        ([0.96, 0.98, 0.97, 0.97, 0.98], "equivalent"),
+        ([0.95, 0.60, 0.95, 0.96, 0.94], "undecided"),
+    ],
+)
+def test_harm_is_decided_by_its_interval(aucs: list[float], verdict: str) -> None:
+    harm = harm_of(runs(aucs), WELL, "auc")
+    assert harm.verdict == verdict
+    assert harm.low <= harm.mean <= harm.high
+
+
+def test_harm_is_the_share_of_the_healthy_gain_that_is_lost() -> None:
+    harm = harm_of(runs([0.5, 0.51, 0.49, 0.5, 0.5]), WELL, "auc")
+    assert harm.mean == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_fault_that_no_test_set_shows_is_unseen_and_one_seed_decides_nothing() -> None:
+    assert harm_of(runs([0.5, 0.5]), WELL, "none").verdict == "unseen"
+    assert harm_of(runs([0.5]), WELL, "auc").verdict == "undecided"
+
+
+def test_honesty_is_how_far_validation_is_from_the_test_set() -> None:
+    too_good = {seed: record("leak", seed, 0.8, val_auc=0.99) for seed in range(5)}
+    assert harm_of(too_good, WELL, "honesty").verdict == "killed"
+
+
+def test_a_healthy_run_that_fails_is_left_out() -> None:
+    kept = is_healthy([*WELL.values(), record("slow", 1, 0.6, "healthy"), record("fast", 1, 0.93, "healthy")])
+    assert not kept["heart", "slow", 1]
+    assert kept["heart", "fast", 1]
+    assert kept["heart", "plain", 0]
+
+
+@pytest.mark.parametrize(
+    ("change", "advice", "right"),
+    [
+        (Change(RATE, 1e-3, 1e-4, ""), Advice(RATE, "down"), True),
+        (Change(RATE, 1e-3, 1e-4, ""), Advice(RATE, "up"), False),
+        (Change(RATE, None, "a tenth", ""), Advice(RATE, "down"), True),
+        (Change(RATE, None, "10 times as much", ""), Advice(RATE, "up"), True),
+        (Change("loss.pos_weight", (50.0, 40.0), [5.0, 4.0], ""), Advice("loss.pos_weight", "down"), True),
+        (Change("loss.pos_weight", 50.0, None, ""), Advice("loss.pos_weight", "off"), True),
+        (Change("loss.pos_weight", None, 4.0, ""), Advice("loss.pos_weight", "up"), True),
+        (Change("data.sampler", "balanced", "none", ""), Advice("data.sampler", "off"), True),
+        (Change("data.sampler", "none", "balanced", ""), Advice("data.sampler", "off"), False),
+        (Change("augmentation.rotation", 0, 10, ""), Advice("augmentation", "up"), True),
+        (Change("training.schedule", "constant", "cosine", ""), Advice("training.schedule", "set"), True),
+    ],
+)
+def test_advice_is_right_by_setting_and_direction(change: Change, advice: Advice, right: bool) -> None:
+    assert follows(change, advice) is right
+
+
+def opinion(*causes: str, changes: tuple[Change, ...] = (), grave: bool = True) -> Opinion:
+    return Opinion(
+        grave, tuple(frozenset({cause}) for cause in causes), (changes, *[()] * (len(causes) - 1)), (grave,) * len(causes)
+    )
+
+
+def test_advice_with_a_note_does_no_harm() -> None:
+    fault, wrong = FAULTS["lr_high"], (Change(RATE, 0.1, 1.0, ""),)
+    assert harmful(opinion("x", changes=wrong), fault)
+    assert not harmful(opinion("x", changes=wrong, grave=False), fault)
+    assert not gives(opinion("x", changes=wrong), fault, 1)
+
+
+def test_a_tally_counts_killed_runs_whether_or_not_they_are_detected() -> None:
+    harm = harm_of(runs([0.5, 0.51, 0.49, 0.5, 0.5]), WELL, "auc")
+    right = opinion("learning_rate_too_low", changes=(Change(RATE, 1e-6, 1e-5, ""),))
+    label = {"task": "heart", "fault": "lr_low", "level": "severe", "seed": 0, "arm": "faulty"}
+    found = tally(
+        [
+            Judged(label, (FAULTS["lr_low"],), harm, right, 0.25),
+            Judged(label, (FAULTS["lr_low"],), harm, Opinion(False)),
+            Judged(label, (), None, opinion("x")),
+            Judged(label, (), None, Opinion(False)),
+        ]
+    ).data()
+    for name in ("detected killed", "cause first", "cause in three", "advice right", "healthy flagged"):
+        assert (found[name]["k"], found[name]["n"]) == (1, 2), name
+    assert found["detected_after"] == 0.25
+    assert found["healthy flagged"]["low"] < 0.5 < found["healthy flagged"]["high"]
+
+
+def test_the_epoch_of_detection_is_the_first_from_which_a_run_stays_flagged() -> None:
+    kept = [record("lr_low", seed, 0.5) for seed in range(2)] + list(WELL.values())[:2]
+
+    def late(chart: Chart) -> Opinion:
+        return Opinion(len(chart) in (1, 3))
+
+    judged = judge(kept, late, by_epoch=True)
+    assert [run.epoch for run in judged if run.injections] == [1.0, 1.0]
+    assert all(run.ever for run in judged)
+
+
+def test_what_is_known_during_a_run_lacks_its_end() -> None:
+    chart = Chart.of({"val.auc": [0.5, 0.6, 0.7]}, {"stop_reason": "early stopping", "task": "binary"})
+    early = as_known_after(chart, 2)
+    assert "stop_reason" not in early.facts
+    assert early.facts["task"] == "binary"
+    assert len(early) == 2
+    assert as_known_after(chart, 3) is chart
+
+
+def test_harms_pair_runs_by_task_fault_and_level() -> None:
+    found = harms([*WELL.values(), *runs([0.5, 0.52, 0.5, 0.49, 0.5]).values()])
+    assert found["heart", "lr_low", "severe"].verdict == "killed"
+
+
+# --- keeping ------------------------------------------------------------------------------------------------------------------
+
+
+def test_runs_are_packed_once_and_a_cut_line_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "CHARTS", tmp_path / "charts")
+    monkeypatch.setattr(records, "FRESH", tmp_path / "fresh")
+    for seed in (1, 0):
+        records.keep(record("lr_low", seed, 0.5))
+    with (tmp_path / "fresh" / "heart.jsonl").open("a") as file:
+        file.write('{"label": {"task": "hea')
+    records.pack()
+    records.keep(record("lr_low", 1, 0.9))
+    kept = list(records.read_records(["heart"]))
+    assert [each["label"]["seed"] for each in kept] == [0, 1]
+    assert kept[1]["scores"]["best"]["auc"] == 0.5
+    packed = lzma.decompress((tmp_path / "charts" / "heart.jsonl.xz").read_bytes()).decode()
+    assert [json.loads(line)["label"]["seed"] for line in packed.splitlines()] == [0, 1]
+
+
+# --- baselines ----------------------------------------------------------------------------------------------------------------
+
+
+def healthy_chart(**columns: list[float]) -> Chart:
+    epochs = 12
+    falling = np.linspace(0.7, 0.2, epochs).tolist()
+    rising = np.linspace(0.6, 0.9, epochs).tolist()
+    base = {"train.loss": falling, "val.loss": falling, "train.accuracy": rising, "val.accuracy": [x - 0.01 for x in rising]}
+    return Chart.of({**base, **columns}, {"training.epochs": epochs})
+
+
+def test_the_baselines_leave_a_textbook_run_alone() -> None:
+    for judge_of in (baselines.sagemaker, baselines.autotrainer, baselines.umlaut):
+        assert not judge_of(healthy_chart()).flagged
+
+
+@pytest.mark.parametrize(
+    ("judge_of", "columns", "root"),
+    [
+        (baselines.sagemaker, {"train.loss": [0.7] * 12}, "not_learning"),
+        (baselines.sagemaker, {"update_ratio.median": [1e-9] * 12}, "learning_rate_too_low"),
+        (baselines.sagemaker, {"val.loss": [1.0] * 12}, "overfitting"),
+        (baselines.autotrainer, {"train.accuracy": [0.7] * 12, "val.accuracy": [0.7] * 12}, "learning_rate_too_low"),
+        (baselines.autotrainer, {"train.accuracy": [0.7, 0.9] * 6}, "learning_rate_too_high"),
+        (baselines.umlaut, {"learning_rate": [0.1] * 12}, "learning_rate_too_high"),
+        (baselines.umlaut, {"val.loss": [0.7, 0.6, 0.65, *[0.5] * 9]}, "overfitting"),
+    ],
+)
+def test_the_baselines_see_what_they_are_made_for(judge_of: Any, columns: dict[str, list[float]], root: str) -> None:
+    found = judge_of(healthy_chart(**columns))
+    assert found.flagged
+    assert any(root in cause for cause in found.causes)
+
+
+def test_chance_flags_as_often_as_it_is_told_and_always_alike() -> None:
+    charts = [healthy_chart(**{"train.loss": np.random.default_rng(seed).random(12).tolist()}) for seed in range(200)]
+    coin = baselines.random_cause(0.3)
+    flags = [coin(chart).flagged for chart in charts]
+    assert 0.2 < np.mean(flags) < 0.4
+    assert flags == [coin(chart).flagged for chart in charts]
