@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -480,3 +481,17 @@ def test_a_log_that_keeps_empty_cases_apart_has_no_conflict_of_conventions() -> 
     assert "empty_case_conflict" in [finding.id for finding in pooled_as_zero.findings]
     apart = diagnose(chart({**columns, "val.dice_case.mean": [0.3, 0.35, 0.36]}, facts))
     assert "empty_case_conflict" not in [finding.id for finding in apart.findings]
+
+
+def test_a_network_that_starts_at_the_share_of_foreground_is_not_called_empty() -> None:
+    share = [0.006] * 5
+    starting = {"val.foreground.true": share, "val.foreground.predicted": [0.0] * 5, "val.probability.mean": [0.005] * 5}
+    facts = {"task": "segmentation", "loss.type": "enhanced"}
+
+    def found(columns: Columns, epochs: int) -> list[str]:
+        run = replace(chart({name: values[:epochs] for name, values in columns.items()}, facts), reader="osler")
+        return [finding.id for finding in diagnose(run).findings]
+
+    assert "empty_masks" not in found(starting, 2)
+    assert "empty_masks" in found(starting, 5)
+    assert "empty_masks" in found({**starting, "val.probability.mean": [1e-5] * 5}, 1)

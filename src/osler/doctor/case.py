@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osler.doctor.chart import Chart
-from osler.doctor.course import noise
+from osler.doctor.course import median, noise
 from osler.doctor.labels import ROUNDED, Labels, betrayed_labels, measured_labels, numbers_of, stated_labels
 from osler.metrics.intervals import hanley_mcneil_se
 from osler.metrics.proportion import normal_quantile
@@ -43,6 +43,10 @@ OVERLAP_SCORES = ("dice", "iou")
 SCORES = ("auc", "dice", "iou", "ap", "f1", "balanced_accuracy", "accuracy", "map50")
 # An overlap score that stays below this has found next to nothing.
 LOW_OVERLAP = 0.15
+# Skill and AUC in training from which on something was learned there, be it by heart; below, it is hardly worth a look.
+MATERIAL, FITTED_AUC = 0.1, 0.7
+# A run that ended with fewer epochs after its warm-up has shown nothing; one that has gone on for so many has shown enough.
+CUT_OFF, ENOUGH = 5, 10
 # An AUC of so little over chance is no use; below it, "at chance" is not told from "barely above".
 USELESS = 0.6
 
@@ -73,6 +77,11 @@ class Case:
         """Whether there is one class to be found in an image, as far as is known; figures of one class mean that class then."""
         task = str(self.facts.get("task") or "").lower()
         return not (self.segmentation or "multi" in task or len(self.classes) > 2)
+
+    @cached_property
+    def exclusive(self) -> bool:
+        """Whether the classes exclude each other, so that their probabilities add up to 1."""
+        return "multiclass" in str(self.facts.get("task") or "").lower() or self.loss_terms == ("cross_entropy",)
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -110,6 +119,33 @@ class Case:
     def settled(self) -> NDArray[np.bool_]:
         """(E,) epochs after the warm-up."""
         return np.asarray(self.chart.ordinals > self.warmup)
+
+    @cached_property
+    def early(self) -> bool:
+        """Whether so little of the plan was run that a network which has not learned yet may be about to.
+
+        The first score above chance comes anywhere in the first half of a healthy run, so what is not there by then is
+        missing, as is what is not there after ten epochs of a long plan. A run that has ended, or a log of which nobody says
+        that it goes on, is judged as it stands unless it was cut off in its first epochs.
+        """
+        seen = float(self.settled.sum())
+        under_way = self.chart.reader == "osler" and "stop_reason" not in self.facts
+        return seen < min(0.5 * (self.planned - self.warmup), ENOUGH) and (under_way or seen < CUT_OFF)
+
+    @cached_property
+    def step_size(self) -> float:
+        """Median of what a step changes of the weights' norm, over the epochs at half of the peak rate or more; NaN: unknown."""
+        rates = self.chart.values("learning_rate")
+        peak = float(np.nanmax(rates)) if np.isfinite(rates).any() else math.nan
+        full = self.settled & (np.isnan(rates) | (rates >= 0.5 * peak) if peak > 0 else True)
+        return median(self.chart.values("update_ratio.median")[full])
+
+    @cached_property
+    def steps(self) -> float:
+        """Optimiser steps of the whole plan, else those that were done; NaN where not known."""
+        each, done = self.facts.number("training.steps_per_epoch"), self.chart.points("step")[1]
+        planned = each * (self.planned if math.isfinite(self.planned) else float(len(self.chart)))
+        return planned if math.isfinite(planned) else float(done[-1]) if len(done) else math.nan
 
     # --- series -------------------------------------------------------------------------------------------------------------
 
@@ -149,6 +185,13 @@ class Case:
             stated = stated_labels(self.chart, split, self.classes)
             self._labels[split] = measured_labels(self.chart, split) or stated or self._betrayed(split)
         return self._labels[split]
+
+    @cached_property
+    def natural(self) -> Labels | None:
+        """The training labels as the data hold them; what a sampler draws of them is another share, and no help here."""
+        if not self.balanced_sampler and "prevalence.drawn" not in self.facts:
+            return self.labels("train")
+        return stated_labels(self.chart, "train", self.classes)
 
     def seen_labels(self, split: str) -> Labels | None:
         """The labels as the run's own figures show them, whatever is stated."""
@@ -307,6 +350,16 @@ class Case:
     def learned_on(self, split: str) -> bool:
         """Whether a figure of this split proves that something was learned."""
         return self.above_chance(split) or self._skilled(split) or self._improved(split)
+
+    @cached_property
+    def fitted(self) -> bool:
+        """Whether training figures show more than samples learned by heart do: that alone lifts an AUC a little over chance."""
+        skill, auc = self.skill("train"), self.chart.points("train.auc")[1]
+        if np.isfinite(skill).any() and float(np.nanmax(skill)) > MATERIAL:
+            return True
+        if len(auc):
+            return self.above_chance("train") and float(auc.max()) > FITTED_AUC
+        return not np.isfinite(skill).any() and self.learned_on("train")
 
     def _skilled(self, split: str) -> bool:
         skill = self.skill(split)

@@ -118,6 +118,13 @@ ARRESTED = np.array([0.2, 0.5, 0.65, 0.7, 0.72, 0.73, 0.72, 0.73, 0.72, 0.73, 0.
 SWINGS = np.array([0.7, 0.6, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.1, 0.5, 2.9, 0.4, 1.9, 0.3, 0.5])
 TWO_MODES = {"train_mode_loss.train_mode": flat(0.35), "train_mode_loss.eval_mode": flat(1.2, 0.05)}
 
+# A loss above that of a constant, to the end and beyond its error.
+UPHILL: Columns = {**COIN, "train.loss": flat(0.77), "train.loss.se": flat(0.01, 0.0)}
+SCRATCH: Columns = {**EVEN, "model.pretrained": None}
+# What Osler writes of the batches that it draws, from a class that one sample in ten has.
+DRAWN: Columns = {**LEARNS_RARE, "train.n": flat(1000, 0.0), "train.prevalence": flat(0.1, 0.0)}
+BATCHES: Columns = {**RARE, "training.batch_size": 16}
+
 CASES: dict[str, Entry] = {
     # learning
     "not_learning": Entry(
@@ -250,6 +257,11 @@ CASES: dict[str, Entry] = {
               "input_out_of_range"),
         given({"train.loss": flat(0.694)}),
     ),
+    "gradients_accumulate": Entry(
+        given({**UPHILL, "update_ratio.max": flat(0.03, 0.002)}, EVEN),
+        given({**UPHILL, "update_ratio.max": np.r_[1.3, flat(0.02, 0.002)[1:]]}, EVEN, "learning_rate_too_high"),
+        given(UPHILL, EVEN),
+    ),
     "learning_rate_too_low": Entry(
         given({**COIN, "update_ratio.median": flat(2e-6, 1e-7)}, EVEN),
         given({**LOW_DICE, "learning_rate": 2e-5 * (EPOCHS + 1)}, {**MASKS, "training.warmup_epochs": 20,
@@ -282,6 +294,12 @@ CASES: dict[str, Entry] = {
         given({"val.auc": 0.6 + 0.012 * EPOCHS}, {**EVEN, "stop_reason": "early stopping", "training.epochs": 100}),
         given(OVERFITS, {**EVEN, "stop_reason": "early stopping", "training.epochs": 100}, "overfitting"),
         given({"val.auc": 0.6 + 0.012 * EPOCHS}, EVEN),
+    ),
+    "too_few_epochs": Entry(
+        given({"train.loss": [0.7, 0.69, 0.68, 0.66], "val.auc": [0.5, 0.53, 0.55, 0.58]}, {**SCRATCH, "training.epochs": 4}),
+        given({"val.auc": 0.6 + 0.012 * EPOCHS, "train.loss": falls(0.7, 0.6)},
+              {**SCRATCH, "training.epochs": 100, "stop_reason": "early stopping"}, "premature_stopping"),
+        given({"train.loss": [0.7, 0.69, 0.68, 0.66]}, {**EVEN, "training.epochs": 4}),
     ),
     "still_improving": Entry(
         given({"val.auc": 0.6 + 0.012 * EPOCHS + 0.002 * JITTER}, EVEN),
@@ -361,6 +379,12 @@ CASES: dict[str, Entry] = {
               {**EVEN, "model.dropout": 0.8, "training.weight_decay": 0.2}),
         given({"train.auc": 0.55 + 0.012 * EPOCHS, "val.auc": 0.55 + 0.011 * EPOCHS}, EVEN, "still_improving"),
         given({"train.auc": rises(0.55, 0.68)}, EVEN),
+    ),
+    "weight_decay_too_strong": Entry(
+        given(COIN, {**EVEN, "training.weight_decay": 10.0, "training.learning_rate": 5e-3}),
+        given({**COIN, "update_ratio.max": np.r_[1.3, flat(0.02, 0.002)[1:]]},
+              {**EVEN, "training.weight_decay": 0.01, "training.learning_rate": 0.1}, "learning_rate_too_high"),
+        given(COIN, EVEN),
     ),
     "label_noise": Entry(
         given({**HEAPS, "val.auc": rises(0.7, 0.85, 1.0), "train.loss": falls(0.6, 0.42)}, EVEN),
@@ -461,6 +485,12 @@ CASES: dict[str, Entry] = {
         given({"train.loss": falls(0.7, 0.4), "val.loss": np.where(EPOCHS % 2, np.nan, 0.5)}, {},
               "validation in every second epoch"),
         given({"train.loss": [0.7, 0.0, 0.6]}),
+    ),
+    "samples_sorted": Entry(
+        given({**DRAWN, "sampling.batches_without_positives": flat(0.88, 0.0)}, BATCHES),
+        given({**DRAWN, "train.prevalence": flat(0.01, 0.0), "sampling.batches_without_positives": flat(0.85, 0.01)}, BATCHES,
+              "batches_without_positives"),
+        given(LEARNS, BATCHES),
     ),
     "slow_data": Entry(
         given({**LEARNS, "seconds.data": flat(70.0), "seconds.epoch": flat(100.0)}, EVEN),

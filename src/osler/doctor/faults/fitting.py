@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from osler.doctor.case import LOW_OVERLAP, Case
 from osler.doctor.faults.fault import Fault, Lookalike
 from osler.doctor.findings import Change, Evidence, Lacking, Severity, Signs, figure, joined
-from osler.doctor.prescribe import peak_rate, set_fact
+from osler.doctor.prescribe import peak_rate, set_fact, two_digits
 from osler.metrics.trend import trend
 
 __all__ = ["FITTING"]
@@ -22,6 +22,8 @@ FEWEST_EPOCHS = 10
 # Between the two a hard task looks the same, and only what is known to hold the network back tells them apart.
 MODEST = {"auc": (0.6, 0.8), "dice": (0.33, 0.65), "iou": (0.2, 0.5)}
 NO_GAP = 0.05
+# Steps that the weights remember under a decay that is too strong, and the validation skill that says it is none.
+FEWEST_KEPT, WELL = 100, 0.3
 # Augmentation as radiographs usually bear it; what is stated beyond it is taken back to it.
 ORDINARY = {"rotation": 15.0, "shift": 0.1, "zoom": 0.15, "brightness": 0.2, "contrast": 0.2, "noise": 0.05}
 # What a validation score of this height leaves to be gained by milder augmentation is little.
@@ -221,7 +223,51 @@ def _training_is_harder(case: Case) -> tuple[str, float, float, float] | Lacking
     return name, float(train[half:].mean()), float(val[half:].mean()), float(epochs[half])
 
 
+# --- weight decay -------------------------------------------------------------------------------------------------------------
+
+
+def weight_decay_too_strong(case: Case) -> Signs | Lacking | None:
+    """A decay that takes back within some steps whatever the gradient gave."""
+    decay, rate = case.facts.number("training.weight_decay"), peak_rate(case)
+    if not decay >= 0 or not rate > 0:
+        return Lacking("training.weight_decay and the learning rate")
+    kept = 1 / (rate * decay) if decay > 0 else math.inf
+    if kept > FEWEST_KEPT or (case.skill("val") > WELL).any():
+        return None
+    to = two_digits(min(0.1, 1 / (rate * case.steps))) if case.steps > 0 else 0.01
+    text = (
+        f"training.weight_decay {figure(decay)} at a learning rate of {figure(rate)} shrinks the weights by "
+        f"{min(rate * decay, 1.0):.2g} of themselves in a step: what is learned is forgotten after {figure(kept)} steps."
+    )
+    evidence = (Evidence("training.weight_decay", decay, None, expected=to, basis="forgets over the whole run, not within it"),)
+    why = "1 / (rate × decay) steps are what the weights remember: as many as the run has, or more"
+    severity: Severity = "warning" if case.learned or case.early else "critical"
+    return Signs(text, evidence, severity, 0.85, set_fact(case, "training.weight_decay", to, why))
+
+
 FITTING: dict[str, Fault] = {
+    "weight_decay_too_strong": Fault(
+        id="weight_decay_too_strong",
+        name="Weight decay too strong",
+        family="fitting",
+        level="cause",
+        means="Decay shrinks the weights so fast that what the gradient teaches is forgotten within a hundred steps.",
+        needs="training.weight_decay and the learning rate",
+        signature=weight_decay_too_strong,
+        severity="critical where nothing was learned, else a warning",
+        dose="1 / (rate × steps), 0.1 at most: the weights then remember the whole run",
+        explains=(
+            "underfitting", "not_learning", "vanishing_gradients", "learning_rate_too_high", "stuck_loss", "chance_auc",
+            "single_class_prediction", "frozen_network", "best_from_noise", "validation_differs", "accuracy_is_majority",
+            "still_improving", "updates_underflow", "threshold_mismatch", "exploding_gradients",
+        ),
+        lookalikes=(
+            Lookalike("learning_rate_too_high", "training.weight_decay is of the usual size, 0 to 0.1"),
+            Lookalike("underfitting", "the same at rates and decays whose product is small"),
+        ),
+        harmful=("a lower learning rate alone: it takes from both alike",),
+        source="decoupled decay averages over 1/(rate × decay) steps (Loshchilov and Hutter 2019; Wang and Aitchison 2024)",
+    ),
     "underfitting": Fault(
         id="underfitting",
         name="Underfitting",

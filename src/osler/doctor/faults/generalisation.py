@@ -13,11 +13,13 @@ from osler.doctor.findings import Evidence, Lacking, Signs, figure
 from osler.doctor.prescribe import set_fact
 from osler.metrics.trend import trend
 
-__all__ = ["GENERALISATION"]
+__all__ = ["GENERALISATION", "by_heart"]
 
 # Epochs after the best that are needed to tell a rise from jitter.
 FEWEST_AFTER = 5
 GAP = 0.2
+# Samples that any network can learn by heart one by one, and the training AUC that says it did.
+FEW_SAMPLES, KNOWN = 100, 0.95
 
 
 def _rise(case: Case) -> tuple[int, float, float] | None:
@@ -53,6 +55,9 @@ def _score_falls(case: Case, epoch: float) -> Evidence | bool | None:
 
 def overfitting(case: Case) -> Signs | Lacking | None:
     """The validation loss rises and the score falls while the training loss goes on falling; or the two scores part."""
+    few = by_heart(case)
+    if few is not None:
+        return few
     if not case.chart.has("val.loss", points=FEWEST_AFTER + 1):
         return _gap(case) or (
             None if case.score("val", 6) else Lacking("six epochs of the validation loss, or of a score on both splits")
@@ -91,6 +96,28 @@ def overfitting(case: Case) -> Signs | Lacking | None:
         ("use the checkpoint of the best epoch",),
         (best_epoch,),
     )
+
+
+def by_heart(case: Case) -> Signs | None:
+    """So few training samples that they are known by heart, and next to nothing of it holds in validation."""
+    n = case.facts.number("samples.train")
+    epochs, val, train = case.pair("val.auc", "train.auc")
+    if not n < FEW_SAMPLES or len(epochs) <= FEWEST_AFTER:
+        return None
+    end, trained = tail_mean(val), tail_mean(train)
+    if trained < KNOWN or trained - end < GAP:
+        return None
+    text = (
+        f"Training has {figure(n)} samples and ends at an AUC of {figure(trained)} on them, {figure(end)} in validation: they "
+        "are known by heart, and are too few to learn from."
+    )
+    evidence = (
+        Evidence("samples.train", n, None, expected=float(FEW_SAMPLES), basis="fewer are learned by heart by any network"),
+        Evidence("val.auc", end, float(epochs[-1]), expected=trained, basis="in training; mean of the end"),
+    )
+    actions = ("collect more samples, or start from a pretrained network and train its head only",)
+    start = float(epochs[int(np.argmax(train - val >= GAP))])
+    return Signs(text, evidence, "warning", 0.8, _regularise(case), actions, (start,))
 
 
 def _gap(case: Case) -> Signs | None:
@@ -158,6 +185,7 @@ GENERALISATION: dict[str, Fault] = {
         name="Overfitting",
         family="generalisation",
         level="cause",
+        explains=("best_from_noise", "chance_auc", "single_class_prediction", "accuracy_is_majority"),
         means="What is gained in training is lost, or no longer gained, in validation.",
         needs="six epochs of the validation loss, better with a score; or ten of a score on both splits",
         signature=overfitting,

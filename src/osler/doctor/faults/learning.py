@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +12,9 @@ from osler.doctor.case import SCORES, Case
 from osler.doctor.chance import AtChance, at_chance, one_sided
 from osler.doctor.course import longest_constant, tail_mean
 from osler.doctor.faults.fault import Fault, Lookalike
-from osler.doctor.findings import Evidence, Lacking, Signs, figure, joined
+from osler.doctor.findings import Change, Evidence, Lacking, Severity, Signs, figure, joined
 from osler.doctor.labels import ROUNDED
-from osler.doctor.prescribe import scale_rate
+from osler.doctor.prescribe import scale_rate, set_fact
 from osler.metrics.trend import trend
 
 __all__ = ["LEARNING"]
@@ -21,6 +22,8 @@ __all__ = ["LEARNING"]
 FEWEST_EPOCHS = 3
 # What a constant prediction does by rounding and chance is no skill.
 NO_SKILL = 0.02
+# Changes of the weights by a step, relative to their norm: under a third of the usual thousandth, and up to a hundredth.
+TOO_SMALL, ORDINARY = 3e-4, 1e-2
 # A loss that moves by less than this share is no move, whatever its slope.
 NO_MOVE = 0.02
 CHECKS = (
@@ -37,7 +40,7 @@ def not_learning(case: Case) -> Signs | Lacking | None:
     rows = int((case.settled & _anything(case)).sum())
     if rows < FEWEST_EPOCHS:
         return Lacking(f"{FEWEST_EPOCHS} epochs after the warm-up with a loss or a score; there are {rows}")
-    if case.learned or case.learned_on("train"):
+    if case.learned or case.fitted or (case.segmentation and case.learned_on("train")):
         return None
     reasons, evidence = _reasons(case)
     strong = [name for name in reasons if name != "flat"]
@@ -48,12 +51,22 @@ def not_learning(case: Case) -> Signs | Lacking | None:
     if not strong and not _flat_everywhere(case):
         return Lacking("a score beside the loss, or its floor: a loss that moves little may still have learned")
     first = float(case.chart.epochs[0])
-    changes = scale_rate(
-        case, 0.1, "nothing was learned at this rate, and too high a rate is the cheapest cause to rule out: a tenth"
-    )
+    changes = _other_rate(case)
     confidence = {1: 0.75, 2: 0.9}.get(len(reasons), 0.95)
     summary = f"Nothing has been learned in {rows} epochs: {joined(list(reasons.values()))}."
-    return Signs(summary, tuple(evidence), "critical", confidence, changes, CHECKS, (first,))
+    severity: Severity = "note" if case.early else "critical"
+    return Signs(summary, tuple(evidence), severity, confidence, changes, CHECKS, (first,))
+
+
+def _other_rate(case: Case) -> tuple[Change, ...]:
+    """The rate that the size of the steps asks for: none where they are of the usual size, a tenth where nobody knows."""
+    if case.step_size < TOO_SMALL:
+        return scale_rate(case, 10.0, "the steps are smaller than those of a network that learns: ten times as much")
+    if case.step_size < ORDINARY:
+        return ()
+    return scale_rate(
+        case, 0.1, "nothing was learned at this rate, and too high a rate is the cheapest cause to rule out: a tenth"
+    )
 
 
 def _anything(case: Case) -> NDArray[np.bool_]:
@@ -136,13 +149,16 @@ def stuck_loss(case: Case) -> Signs | Lacking | None:
         summary = (
             f"The {split} loss went from {figure(float(losses[0]))} to {figure(float(losses[-1]))} in {len(losses)} epochs{at}."
         )
-        return Signs(summary, evidence, "warning", 0.8, epochs=(float(epochs[0]),))
+        return Signs(summary, evidence, "note" if case.early else "warning", 0.8, epochs=(float(epochs[0]),))
     return None
 
 
 def frozen_network(case: Case) -> Signs | Lacking | None:
     """No gradient, no update, no spread of the outputs, or a loss that repeats to every digit."""
     chart = case.chart
+    random = _random_features(case)
+    if random is not None:
+        return random
     for name, limit in (("update_ratio.median", 1e-8), ("gradient_norm.median", 1e-9), ("gradient_norm.mean", 1e-9)):
         epochs, values = chart.points(name)
         if len(values) >= 2 and float(values.max()) < limit:
@@ -179,6 +195,20 @@ def frozen_network(case: Case) -> Signs | Lacking | None:
     return Lacking("gradient_norm or update_ratio by epoch: a loss that moves a little may do so by the last layer alone")
 
 
+def _random_features(case: Case) -> Signs | None:
+    """Only the head is trained, on a network that never was."""
+    phases = case.facts.get("training.phases")
+    if not isinstance(phases, (tuple, list)) or not phases or "model.pretrained" not in case.facts:
+        return None
+    trained = {str(phase.get("train")) for phase in phases if isinstance(phase, Mapping)}
+    if trained != {"head"} or case.facts.get("model.pretrained"):
+        return None
+    evidence = (Evidence("training.phases", "head", None, expected="all", basis="model.pretrained is not set"),)
+    text = "Only the head is trained, and the network under it starts from random weights: its features stay random."
+    changes = set_fact(case, "training.phases", None, "all layers train; or model.pretrained, and the head first")
+    return Signs(text, evidence, "critical", 0.9, changes, (), (float(case.chart.epochs[0]),))
+
+
 def _frozen(summary: str, name: str, value: float, epoch: float, confidence: float) -> Signs:
     actions = (
         "hand the parameters to the optimiser after they are unfrozen, and check that requires_grad is true",
@@ -210,9 +240,10 @@ LEARNING: dict[str, Fault] = {
             "val.floor), or an AUC with counts, or calls"
         ),
         signature=not_learning,
-        severity="critical",
+        severity="critical; a note in the first half of the planned epochs, where many a sound run has learned nothing yet",
         dose=(
-            "a tenth of the learning rate, and the active checks, in this order: one batch to zero loss, inputs and labels "
+            "a tenth of the learning rate (ten times it where update_ratio is under 0.0003, none where it is usual), and the "
+            "active checks, in this order: one batch to zero loss, inputs and labels "
             "looked at, weights that move"
         ),
         explains=(
@@ -273,11 +304,12 @@ LEARNING: dict[str, Fault] = {
         name="Frozen or disconnected network",
         family="learning",
         level="cause",
-        means="Weights do not move, or outputs do not depend on the inputs.",
-        needs="gradient_norm or update_ratio by epoch, or the spread of the logits, or a loss that repeats to every digit",
+        means="Weights do not move, outputs do not depend on the inputs, or only the head is trained on random features.",
+        needs="gradient_norm or update_ratio by epoch, or the spread of the logits, or a loss that repeats to every "
+        "digit; or training.phases with model.pretrained",
         signature=frozen_network,
         severity="critical",
-        dose="none: repair the path from loss to weights",
+        dose="none: repair the path from loss to weights; where only the head is trained, training.phases null",
         explains=(
             "not_learning",
             "single_class_prediction",
@@ -287,6 +319,7 @@ LEARNING: dict[str, Fault] = {
             "accuracy_is_majority",
             "learning_rate_too_low",
             "low_overlap",
+            "validation_differs",
         ),
         lookalikes=(
             Lookalike("learning_rate_too_low", "update_ratio: small, but not zero"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from osler.doctor.case import LOW_OVERLAP, Case
 from osler.doctor.faults.fault import Fault, Lookalike
@@ -17,6 +18,8 @@ __all__ = ["MASKS"]
 # A loss is printed as 0.00 below this.
 VANISHED = 5e-3
 EMPTY_SHARE = 0.01
+# A mean probability so far below the share of foreground is no cautious start; and epochs after which a start is none.
+FALLEN, STAYING = 0.1, 4
 # With fewer images without foreground, their convention moves Dice by no more than its error.
 EMPTY_CASES = 0.05
 
@@ -68,6 +71,9 @@ def _proof(case: Case) -> str | None:
 
 def _combined_loss(case: Case) -> tuple[Change, ...]:
     why = "an overlap term keeps small lesions from vanishing in the background, and BCE gives it a gradient to start from"
+    if case.chart.reader == "osler":
+        combined = set_fact(case, "loss.type", "combined", f"0.4 BCE + 0.4 Dice + 0.2 focal: {why}")
+        return () if str(case.facts.get("loss.type")) == "combined" else combined
     return set_fact(case, "loss.type", "bce + dice + focal", why) + set_fact(
         case, "loss.weights", {"bce": 0.4, "dice": 0.4, "focal": 0.2}, "the record that was cured this way"
     )
@@ -80,12 +86,8 @@ def empty_masks(case: Case) -> Signs | Lacking | None:
         true = case.chart.points(f"{split}.foreground.true")[1]
         share = float(true[-1]) if len(true) else case.facts.number(f"foreground.{split}")
         if len(predicted) and share > 0:
-            empty = predicted < EMPTY_SHARE * share
-            return (
-                _empty_signs(case, split, epochs, predicted, share, "empty")
-                if empty[-1] and empty.sum() >= min(2, len(empty))
-                else None
-            )
+            lasting = _lasting(case, split, predicted < EMPTY_SHARE * share, share)
+            return _empty_signs(case, split, epochs, predicted, share, "empty") if lasting else None
     name = case.chart.first_of("val.dice", "val.iou", "val.f1", "val.recall", points=2)
     if name is None:
         return Lacking("val.foreground.predicted with val.foreground.true, or an overlap score")
@@ -104,6 +106,19 @@ def empty_masks(case: Case) -> Signs | Lacking | None:
         ("look at the largest predicted probability: if it rises, only the threshold is wrong",),
         (float(epochs[int(np.flatnonzero(values <= 1e-3)[0])]),),
     )
+
+
+def _lasting(case: Case, split: str, empty: NDArray[np.bool_], share: float) -> bool:
+    """Whether masks stay empty, or every probability has fallen far below the share of foreground.
+
+    A network that starts at that share, as it should, calls no pixel at 0.5 until it has learned something.
+    """
+    if not empty[-1]:
+        return False
+    probability = case.chart.points(f"{split}.probability.mean")[1]
+    if len(probability) and case.chart.reader == "osler":
+        return bool(probability[-1] < FALLEN * share) or (len(empty) >= STAYING and bool(empty[-STAYING:].all()))
+    return int(empty.sum()) >= min(2, len(empty))
 
 
 def _empty_signs(case: Case, split: str, epochs: np.ndarray, predicted: np.ndarray, share: float, what: str) -> Signs:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from osler.doctor.case import Case
 from osler.doctor.faults.fault import Fault, Lookalike
 from osler.doctor.findings import Evidence, Lacking, Signs, figure
+from osler.doctor.labels import numbers_of
 from osler.doctor.prescribe import scale_rate
 
 __all__ = ["NUMERICS"]
+
+Floats = NDArray[np.float64]
 
 
 def non_finite(case: Case) -> Signs | Lacking | None:
@@ -155,18 +159,54 @@ def double_activation(case: Case) -> Signs | Lacking | None:
         )
         cure = "take the activation out of the network, and apply it where probabilities are needed"
         return Signs(text, (stated,), "critical", 0.9, (), (cure,))
-    epochs, low, high = case.pair("val.probability.p5", "val.probability.p95")
-    if len(epochs) < 2:
-        return Lacking("model.output_activation and loss.on_probabilities, or the quantiles of val.probability")
-    sides = 1 / (1 + math.exp(-1.0))
-    if low.min() < 0.5 - 1e-3 or high.max() > sides + 1e-3 or high[-1] - low[-1] < 0.1:
+    return _confined(case)
+
+
+def _confined(case: Case) -> Signs | Lacking | None:
+    """Probabilities that never leave what an activation makes of probabilities, though a better constant lies outside."""
+    count = len(case.classes) if case.exclusive else 2
+    if case.exclusive and count < 2:
+        return Lacking("the number of classes")
+    top, bottom = math.e / (math.e + count - 1), 1 / (math.e + count - 1) if case.exclusive else 0.5
+    ends = _ends(case)
+    if ends is None:
+        return Lacking("model.output_activation and loss.on_probabilities, or the quantiles of val.probability in two epochs")
+    epochs, low, high = ends
+    if low.min() < bottom - 1e-3 or high.max() > top + 1e-3:
+        return None
+    spread = bool((high[-1] - low[-1] >= 0.8 * (top - bottom)).any())
+    if not spread and (len(epochs) < 3 or case.exclusive or not _best_outside(case)):
         return None
     evidence = (
-        Evidence("val.probability.p5", float(low[-1]), float(epochs[-1]), expected=0.5, basis="sigmoid(0)"),
-        Evidence("val.probability.p95", float(high[-1]), float(epochs[-1]), expected=sides, basis="sigmoid(1)"),
+        Evidence("val.probability.p5", float(low.min()), float(epochs[-1]), expected=bottom, basis="lowest of all epochs"),
+        Evidence("val.probability.p95", float(high.max()), float(epochs[-1]), expected=top, basis="highest of all epochs"),
     )
-    text = "All probabilities lie between 0.5 and 0.731, as when a sigmoid is applied to what is a probability already."
-    return Signs(text, evidence, "critical", 0.8, (), ("take one of the two sigmoids out",))
+    text = (
+        f"All probabilities lie between {bottom:.3g} and {top:.3g}, as when a {'softmax' if case.exclusive else 'sigmoid'} is "
+        "applied to what is a probability already."
+    )
+    return Signs(text, evidence, "critical", 0.85, (), ("take one of the two activations out",))
+
+
+def _ends(case: Case) -> tuple[Floats, Floats, Floats] | None:
+    """Epochs, and the 5th and 95th percentiles of the probabilities of each class in them, (n,) and (n, K); None without."""
+    names = [f"[{part}]" for part in case.chart.parts("val.probability.p5")] or [""]
+    low, high = (
+        np.stack([case.chart.values(f"val.probability.{quantile}{name}") for name in names], axis=1) for quantile in ("p5", "p95")
+    )
+    rows = np.isfinite(low).all(axis=1) & np.isfinite(high).all(axis=1)
+    return (case.chart.epochs[rows], low[rows], high[rows]) if rows.sum() >= 2 else None
+
+
+def _best_outside(case: Case) -> bool:
+    """Whether the best constants under the loss lie clearly under 0.5: outputs that are free to go there do so first."""
+    labels, weights = case.labels("train"), numbers_of(case.facts.get("loss.pos_weight"), case.classes)
+    if labels is None or case.loss_terms != ("bce",) or not np.isfinite(labels.share).all():
+        return False
+    if weights is None and case.facts.get("loss.pos_weight") is not None:
+        return False
+    weighted = labels.share * (1.0 if weights is None else weights if len(weights) in (1, len(labels.share)) else np.nan)
+    return bool((weighted / (weighted + 1 - labels.share) < 0.45).all())
 
 
 NUMERICS: dict[str, Fault] = {
@@ -238,13 +278,17 @@ NUMERICS: dict[str, Fault] = {
             "The network gives probabilities, and the loss takes them for logits: sigmoid of a probability lies between 0.5 and "
             "0.731."
         ),
-        needs="model.output_activation and loss.on_probabilities, or the quantiles of val.probability",
+        needs="model.output_activation and loss.on_probabilities, or the quantiles of val.probability in two epochs",
         signature=double_activation,
         severity="critical",
         dose="none: take one of the two out",
-        explains=("not_learning", "single_class_prediction", "stuck_loss", "threshold_mismatch"),
+        explains=(
+            "not_learning", "single_class_prediction", "stuck_loss", "threshold_mismatch", "chance_auc", "frozen_network",
+            "learning_rate_too_high", "learning_rate_too_low", "vanishing_gradients", "validation_differs", "best_from_noise",
+            "gradients_accumulate", "accuracy_is_majority", "updates_underflow",
+        ),
         lookalikes=(Lookalike("pos_weight_too_large", "probabilities above 0.731 exist"),),
         harmful=("a higher learning rate for the gradients that the second sigmoid shrinks",),
-        source="sigmoid(0) = 0.5, sigmoid(1) = 0.731",
+        source="sigmoid(0) = 0.5, sigmoid(1) = 0.731; of K classes softmax gives 1/(e + K − 1) to e/(e + K − 1)",
     ),
-}
+}  # fmt: skip

@@ -11,7 +11,7 @@ from osler.doctor.case import Case
 from osler.doctor.chance import AtChance, OneSided, at_chance, one_sided
 from osler.doctor.course import flips, longest_constant
 from osler.doctor.faults.fault import Fault, Lookalike
-from osler.doctor.findings import Evidence, Lacking, Signs, figure
+from osler.doctor.findings import Evidence, Lacking, Severity, Signs, figure
 from osler.doctor.labels import ROUNDED
 from osler.metrics.intervals import hanley_mcneil_se
 
@@ -67,7 +67,8 @@ def _one_sided_signs(case: Case, found: OneSided) -> Signs:
     if ranks:
         text += " The scores do rank the samples (AUC above chance): the cut is wrong, not the network."
     first = float(np.concatenate([found.positive, found.negative]).min())
-    severity = "note" if ranks else "critical" if found.count >= 3 and found.share >= 0.8 else "warning"
+    grave = found.count >= 3 and found.share >= 0.8
+    severity = "note" if ranks or case.early else "critical" if grave else "warning"
     return Signs(text, tuple(evidence), severity, min(0.98, 0.7 + 0.05 * found.count), epochs=(first,))  # type: ignore[arg-type]
 
 
@@ -95,7 +96,8 @@ def _constant_accuracy(case: Case) -> Signs | None:
         "not change, as when every sample gets the most frequent class."
     )
     evidence = (Evidence("val.accuracy", share, float(epochs[start]), share, share, basis=f"the same in {length} epochs"),)
-    return Signs(text, evidence, "critical" if length >= 8 else "warning", 0.85, epochs=(float(epochs[start]),))
+    severity: Severity = "note" if case.early else "critical" if length >= 8 else "warning"
+    return Signs(text, evidence, severity, 0.85, epochs=(float(epochs[start]),))
 
 
 def _on_small_grid(value: float) -> bool:
@@ -126,7 +128,8 @@ def alternating_prediction(case: Case) -> Signs | Lacking | None:
         for row in changed[:4]
     )
     text = f"The calls change {count} times between all positive and all negative: one common output moves across the threshold."
-    return Signs(text, evidence, "warning", 0.9, epochs=(float(case.chart.epochs[changed[0]]),))
+    severity: Severity = "note" if case.early else "warning"
+    return Signs(text, evidence, severity, 0.9, epochs=(float(case.chart.epochs[changed[0]]),))
 
 
 def chance_auc(case: Case) -> Signs | Lacking | None:
@@ -150,7 +153,8 @@ def chance_auc(case: Case) -> Signs | Lacking | None:
             "best epoch",
         ),
     )
-    return Signs(text, evidence, "warning", 0.9 if found.counted else 0.75, epochs=(found.best_epoch,))
+    severity: Severity = "note" if case.early else "warning"
+    return Signs(text, evidence, severity, 0.9 if found.counted else 0.75, epochs=(found.best_epoch,))
 
 
 def inverted_scores(case: Case) -> Signs | Lacking | None:

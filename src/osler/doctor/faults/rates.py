@@ -15,8 +15,14 @@ from osler.doctor.prescribe import peak_rate, scale_rate, two_digits
 
 __all__ = ["RATES"]
 
-# Norm of a step over norm of the weights: a healthy network moves by about a thousandth of itself.
-HIGH_RATIO, LOW_RATIO = 1e-2, 1e-5
+# Norm of a step over norm of the weights: a healthy network moves by about a thousandth of itself, small ones in their first
+# steps by a hundredth. A tenth in every step makes another network within an epoch, a half in one step within that step.
+HIGH_RATIO, LARGE_RATIO, THROWN = 1e-2, 0.1, 0.5
+# Steps so small take 100 times as many epochs as usual; those up to SLOW_RATIO are too small where all of the run together,
+# each step the same way, would move the weights by less than a tenth of their norm: features do not form on so short a way.
+LOW_RATIO, SLOW_RATIO, SHORT_WAY = 1e-5, 3e-4, 0.1
+# A loss of so much above a constant's, beyond three standard errors, is no ignorance.
+UPHILL = 0.05
 # A loss so far above its floor is not ignorance, which costs nothing more than the floor: the outputs are thrown about.
 WORSE_THAN_FLOOR = -0.2
 CLIPPED = 0.5
@@ -28,6 +34,12 @@ def learning_rate_too_high(case: Case) -> Signs | Lacking | None:
     """Steps too large for the weights, or a loss that is worse than that of a constant."""
     chart, evidence, reasons = case.chart, [], []
     ratio = median(chart.values("update_ratio.median")[case.settled])
+    thrown_out = _thrown_out(case)
+    if thrown_out is not None:
+        reasons.append(
+            f"one step of epoch {figure(thrown_out.epoch)} changed the weights by {figure(thrown_out.value)} of their norm"
+        )
+        evidence.append(thrown_out)
     if ratio > HIGH_RATIO:
         reasons.append(f"a step changes the weights by {figure(ratio)} of their norm")
         evidence.append(Evidence("update_ratio.median", ratio, None, expected=1e-3, basis="median of the epochs"))
@@ -63,8 +75,8 @@ def learning_rate_too_high(case: Case) -> Signs | Lacking | None:
         )
     rate = peak_rate(case)
     text = f"Steps are too large{f' at a learning rate of {figure(rate)}' if rate > 0 else ''}: {'; '.join(reasons)}."
-    # Large steps alone harm nobody who learns.
-    severity: Severity = "critical" if not case.learned else "note" if len(reasons) == 1 and ratio > HIGH_RATIO else "warning"
+    certain = thrown_out is not None or ratio > LARGE_RATIO or worse.sum() >= 2 or (len(reasons) > 1 and not case.early)
+    severity = _harm(case, certain or not (ratio > HIGH_RATIO or case.early))
     factor = 0.1 if not case.learned else 1 / 3
     changes = scale_rate(
         case,
@@ -75,19 +87,41 @@ def learning_rate_too_high(case: Case) -> Signs | Lacking | None:
     return Signs(text, tuple(evidence), severity, min(0.9, 0.55 + 0.15 * len(reasons)), changes)
 
 
+def _harm(case: Case, certain: bool) -> Severity:
+    """How grave large steps are: alone they harm nobody who learns, or still may."""
+    if case.learned:
+        return "warning" if certain else "note"
+    if certain:
+        return "critical"
+    return "note" if case.early else "warning"
+
+
+def _thrown_out(case: Case) -> Evidence | None:
+    """The largest step, where it left little of the network that it found."""
+    name = case.chart.first_of("update_ratio.max", "update_ratio.median")
+    if name is None:
+        return None
+    epochs, ratios = case.chart.points(name)
+    row = int(np.argmax(ratios))
+    if not ratios[row] > THROWN:
+        return None
+    return Evidence(name, float(ratios[row]), float(epochs[row]), expected=1e-2, basis="largest step of a sound start")
+
+
 def learning_rate_too_low(case: Case) -> Signs | Lacking | None:
     """Steps so small that the run cannot get anywhere in the epochs planned."""
     rate = peak_rate(case)
-    rates = case.chart.values("learning_rate")
-    full = case.settled & (np.isnan(rates) | (rates >= 0.5 * rate) if rate > 0 else np.ones(len(case.chart), dtype=bool))
-    ratio = median(case.chart.values("update_ratio.median")[full])
+    ratio = case.step_size
+    way = ratio * case.steps if ratio < SLOW_RATIO else math.nan
     before = "10 times as much: the steps are too small to get anywhere, and a rate range test of 200 steps shows how far to go"
-    if ratio < LOW_RATIO and not _well_learned(case):
+    if (ratio < LOW_RATIO or way < SHORT_WAY) and not _well_learned(case):
         evidence = (Evidence("update_ratio.median", ratio, None, expected=1e-3, basis="median of the epochs at full rate"),)
         text = (
             f"A step changes the weights by {figure(ratio)} of their norm: the run is {figure(1e-3 / max(ratio, 1e-12))} times "
             "slower than usual."
         )
+        if way < SHORT_WAY:
+            text += f" All {figure(case.steps)} steps together, each the same way, would move them by {figure(way)} of it."
         return Signs(text, evidence, "warning", 0.85, scale_rate(case, 10.0, before))
     if case.segmentation:
         return _careful_rate(case, rate)
@@ -122,7 +156,60 @@ def _careful_rate(case: Case, rate: float) -> Signs | Lacking | None:
     return Signs(text, evidence, "warning", 0.5, (Change("training.learning_rate", rate, to, why),))
 
 
+def gradients_accumulate(case: Case) -> Signs | Lacking | None:
+    """Steps of the usual size that lead uphill: they repeat the gradients of earlier batches."""
+    chart, least = case.chart, case.floor("train")
+    largest = chart.points("update_ratio.max")[1]
+    if not len(largest) or not least > 0 or not chart.has("train.loss.se", points=3):
+        return Lacking("update_ratio.max, and the training loss with its floor and its standard error, in three epochs")
+    skill = case.skill("train")
+    error = chart.values("train.loss.se") / least
+    uphill = np.flatnonzero((skill < -UPHILL) & (skill < -3 * error) & case.settled)
+    uphill = uphill[uphill > 0]
+    if len(uphill) < 2 or float(largest.max()) > LARGE_RATIO or case.learned:
+        return None
+    row = int(uphill[-1])
+    text = (
+        f"Steps are of the usual size ({figure(float(largest.max()))} of the weights at most), and yet the training loss was "
+        f"above that of a constant, {figure(least)}, in {len(uphill)} epochs after the first: the steps do not follow the "
+        "gradient of their own batch."
+    )
+    evidence = (
+        Evidence("train.skill", float(skill[row]), float(chart.epochs[row]), expected=0.0, basis="1 − loss / floor"),
+        Evidence("update_ratio.max", float(largest.max()), None, expected=1e-2, basis="largest step of the run"),
+    )
+    actions = (
+        "call zero_grad() before every backward pass, or once for every step where gradients are accumulated on purpose",
+        "compare the gradient norm of one batch after two backward passes with that after one: it must not have doubled",
+    )
+    severity: Severity = "warning" if case.early else "critical"
+    return Signs(text, evidence, severity, 0.65, (), actions, (float(chart.epochs[uphill[0]]),))
+
+
 RATES: dict[str, Fault] = {
+    "gradients_accumulate": Fault(
+        id="gradients_accumulate",
+        scope="classification",
+        name="Gradients are not set to zero",
+        family="rates",
+        level="cause",
+        means="Each step adds the gradients of earlier batches to its own, so that steps of the usual size lead uphill.",
+        needs="update_ratio.max, and the training loss with its floor and standard error, in three epochs",
+        signature=gradients_accumulate,
+        severity="critical; a warning in the first half of the planned epochs",
+        dose="none: zero_grad() before every backward pass",
+        explains=(
+            "not_learning", "chance_auc", "single_class_prediction", "alternating_prediction", "stuck_loss", "best_from_noise",
+            "accuracy_is_majority", "validation_differs", "unstable_validation",
+        ),
+        lookalikes=(
+            Lookalike("learning_rate_too_high", "single steps of a half of the weights, or a loss that the rate brings down"),
+            Lookalike("samples_sorted", "batches without positives, more than chance makes"),
+            Lookalike("double_activation", "probabilities that never leave 0.5 to 0.731"),
+        ),
+        harmful=("a lower learning rate: the sum of gradients is as wrong at any rate",),
+        source="PyTorch adds gradients up until they are set to zero; skill = 1 − loss / floor",
+    ),
     "learning_rate_too_high": Fault(
         id="learning_rate_too_high",
         name="Learning rate too high",
@@ -131,7 +218,10 @@ RATES: dict[str, Fault] = {
         means="Steps are so large that the network is thrown about instead of led downhill; its loss is worse than a constant's.",
         needs="update_ratio by epoch, or the training loss with its floor; the clipped share and the learning rate help",
         signature=learning_rate_too_high,
-        severity="critical where nothing was learned; a note where large steps are all there is to it; else a warning",
+        severity=(
+            "critical where nothing was learned and a single step, most steps or the loss prove it; a note where steps of a "
+            "hundredth of the weights are all there is to it and the run learns, or still may; else a warning"
+        ),
         dose=(
             "a tenth where nothing was learned, a third where a run that had learned was shaken; then warm-up, then clipping at "
             "the 90th percentile of the gradient norm"
@@ -150,6 +240,9 @@ RATES: dict[str, Fault] = {
             "best_from_noise",
             "saturated_outputs",
             "accuracy_is_majority",
+            "frozen_network",
+            "learning_rate_too_low",
+            "validation_differs",
         ),
         lookalikes=(
             Lookalike("input_out_of_range", "pixels of the wrong scale make the same steps too large"),
@@ -174,7 +267,10 @@ RATES: dict[str, Fault] = {
         needs="update_ratio by epoch; for masks an overlap score and training.learning_rate",
         signature=learning_rate_too_low,
         severity="warning",
-        dose="ten times as much where update_ratio is under 0.00001; for masks from scratch 0.0005 to 0.001",
+        dose=(
+            "ten times as much where update_ratio is under 0.00001, or all steps together would not move the weights by a tenth; "
+            "for masks from scratch 0.0005 to 0.001"
+        ),
         explains=(
             "not_learning",
             "chance_auc",
@@ -185,6 +281,7 @@ RATES: dict[str, Fault] = {
             "stuck_loss",
             "still_improving",
             "underfitting",
+            "validation_differs",
         ),
         lookalikes=(
             Lookalike("warmup_too_long", "the rate still rises"),
@@ -194,4 +291,4 @@ RATES: dict[str, Fault] = {
         harmful=("more epochs at the same rate",),
         source="update ratio of a healthy network about 0.001 (Karpathy); runs.md B",
     ),
-}
+}  # fmt: skip

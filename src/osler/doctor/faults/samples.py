@@ -80,7 +80,7 @@ def _declared(case: Case, split: str, seen: float, basis: str, n: float, key: st
 
 def shifted_splits(case: Case) -> Signs | Lacking | None:
     """Training and validation have another share of positives than chance makes."""
-    train, val = case.labels("train"), case.labels("val")
+    train, val = case.natural, case.labels("val")
     if train is None or val is None or len(train.share) != len(val.share) or not (train.n > 0 and val.n > 0):
         return Lacking("samples and prevalence of train and val")
     pooled = (train.share * train.n + val.share * val.n) / (train.n + val.n)

@@ -11,19 +11,25 @@ from osler.doctor.case import Case
 from osler.doctor.course import median
 from osler.doctor.faults.fault import Fault, Lookalike
 from osler.doctor.findings import Evidence, Lacking, Signs, figure
+from osler.doctor.labels import measured_labels
 from osler.doctor.prescribe import set_fact
 
 __all__ = ["SAMPLING"]
 
+# Positives in an epoch under which their places say nothing, and standard errors above a random order's empty batches.
+FEWEST_POSITIVES, SORTED_Z = 10, 4.0
 EMPTY_WORDS = ("no finding", "no_finding", "nofinding", "normal", "negative", "none", "healthy", "no findings", "empty")
 
 
 def sampler_starves_findings(case: Case) -> Signs | Lacking | None:
     """A sampler that draws fewer findings than the data hold, or the same few samples again and again."""
-    drawn, labels = case.facts.get("prevalence.drawn"), case.labels("train") or case.labels("val")
+    drawn, labels = case.facts.get("prevalence.drawn"), case.natural or case.labels("val")
     repeats = _few_distinct(case)
     if repeats is not None:
         return repeats
+    seen_labels = measured_labels(case.chart, "train")
+    if drawn is None and case.balanced_sampler and seen_labels is not None:
+        drawn = dict(zip(seen_labels.names, seen_labels.share.tolist(), strict=True))
     if drawn is None or labels is None:
         return Lacking(
             "prevalence.drawn: the share of each class, samples without any finding included, among what the sampler draws"
@@ -42,7 +48,9 @@ def sampler_starves_findings(case: Case) -> Signs | Lacking | None:
         natural, seen = 1 - pairs[empty][0], 1 - pairs[empty][1]
     else:
         natural, seen = (float(np.sum([pair[k] for pair in pairs.values()])) for k in (0, 1))
-    if seen >= 0.8 * natural:
+    n = case.facts.number("samples.train")
+    error = math.sqrt(natural / n) if n > 0 else 0.0  # of a sum of rare counts over the samples of an epoch
+    if seen >= 0.8 * natural or natural - seen < 3 * error:
         return None
     return _starved(case, natural, seen, empty, pairs)
 
@@ -127,6 +135,34 @@ def batches_without_positives(case: Case) -> Signs | Lacking | None:
     return Signs(text, evidence, "note", 0.8, changes)
 
 
+def samples_sorted(case: Case) -> Signs | Lacking | None:
+    """Batches without positives in numbers that no random order makes."""
+    labels, batch = measured_labels(case.chart, "train"), case.facts.number("training.batch_size")
+    if labels is None or not batch > 0 or not labels.n > 0:
+        return Lacking("sampling.batches_without_positives, training.batch_size and the prevalence of train by epoch")
+    batches = math.ceil(labels.n / batch)
+    for name, share in zip(labels.names, labels.share.tolist(), strict=True):
+        epochs, without = case.chart.points(f"sampling.batches_without_positives{f'[{name}]' if name else ''}")
+        if not len(epochs):
+            continue
+        # A class is held by enough batches to say something, and its absence is no rule.
+        expected = (1 - share) ** batch
+        error = math.sqrt(max(expected * (1 - expected), 1.0 / batches) / batches)
+        if share * labels.n < FEWEST_POSITIVES or not median(without) > expected + SORTED_Z * error:
+            continue
+        seen = median(without)
+        evidence = (
+            Evidence(f"batches without {name or 'positives'}", seen, None, expected=expected, basis="(1 − prevalence)^batch"),
+        )
+        text = (
+            f"{seen:.0%} of the batches hold no positive{f' of {name}' if name else ''}, where a random order leaves "
+            f"{expected:.0%}: samples come in the order of their labels."
+        )
+        actions = ("shuffle the training samples anew in every epoch (shuffle=True, or a random sampler)",)
+        return Signs(text, evidence, "critical", 0.9, (), actions, (float(epochs[0]),))
+    return None if case.chart.parts("sampling.batches_without_positives") else Lacking("sampling.batches_without_positives")
+
+
 def broken_epochs(case: Case) -> Signs | Lacking | None:
     """Every second epoch is empty: the generator of batches had run dry."""
     name = case.chart.first_of("train.loss", "train.accuracy", points=3)
@@ -181,7 +217,11 @@ SAMPLING: dict[str, Fault] = {
         signature=sampler_starves_findings,
         severity="critical where less than half of the findings are left, else a warning",
         dose="data.sampler: none, until a count of everything drawn shows the balance",
-        explains=("chance_auc", "not_learning", "threshold_mismatch", "batches_without_positives"),
+        explains=(
+            "chance_auc", "not_learning", "threshold_mismatch", "batches_without_positives", "single_class_prediction",
+            "overfitting", "validation_differs", "shifted_splits", "accuracy_is_majority", "best_from_noise",
+            "learning_rate_too_high", "samples_sorted",
+        ),
         lookalikes=(Lookalike("double_correction", "prevalence.drawn: findings are drawn too often, not too rarely"),),
         harmful=("a balance figure over the findings alone as a proof", "weights in the loss to make up for it"),
         source="counted on the real table: runs.md E",
@@ -214,6 +254,26 @@ SAMPLING: dict[str, Fault] = {
         harmful=("twice the epochs",),
         source="Keras: steps_per_epoch with a generator that is not repeated",
     ),
+    "samples_sorted": Fault(
+        id="samples_sorted",
+        scope="classification",
+        name="Samples come sorted",
+        family="sampling",
+        level="cause",
+        means="Far more batches hold no positive than chance makes of the prevalence: samples come in the order of their labels.",
+        needs="sampling.batches_without_positives, training.batch_size, and the prevalence of what is drawn",
+        signature=samples_sorted,
+        severity="critical",
+        dose="none: shuffle the training samples, anew in every epoch",
+        explains=(
+            "batches_without_positives", "not_learning", "learning_rate_too_high", "gradients_accumulate", "chance_auc",
+            "single_class_prediction", "alternating_prediction", "unstable_validation", "train_eval_gap", "stuck_loss",
+            "best_from_noise", "validation_differs", "threshold_mismatch",
+        ),
+        lookalikes=(Lookalike("batches_without_positives", "as many of them as (1 − π)^B: the class is rare, no more"),),
+        harmful=("a lower learning rate: each block still undoes what the one before it taught",),
+        source="drawn at random, a batch of B holds no positive with probability (1 − π)^B; four standard errors above it",
+    ),
     "slow_data": Fault(
         id="slow_data",
         name="Training waits for data",
@@ -228,4 +288,4 @@ SAMPLING: dict[str, Fault] = {
         harmful=("a faster GPU",),
         source="share of the epoch",
     ),
-}
+}  # fmt: skip

@@ -15,6 +15,10 @@ from osler.metrics.trend import trend
 __all__ = ["SCHEDULE"]
 
 LONGEST_WARMUP = 0.1
+# A training skill under which the rate of a run is not yet to be spent.
+LITTLE_SKILL = 0.2
+# Epochs that no network from scratch is done in, and a patience that jitter alone exhausts.
+TOO_FEW, IMPATIENT = 5, 3
 # Schedules that are meant to end near zero.
 FALLING = ("cosine", "poly", "linear", "onecycle", "one_cycle", "one cycle")
 
@@ -59,16 +63,25 @@ def warmup_too_long(case: Case) -> Signs | Lacking | None:
 
 def rate_spent_early(case: Case) -> Signs | Lacking | None:
     """The learning rate has all but vanished long before the end, while the score still rises."""
-    if not case.chart.has("learning_rate", points=6):
-        return Lacking("six epochs of the learning rate")
+    if not case.chart.has("learning_rate", points=4):
+        return Lacking("four epochs of the learning rate")
     epochs, rates = case.chart.points("learning_rate")
-    peak = float(rates.max())
+    peak = max(float(rates.max()), float(np.nanmax(case.chart.values("learning_rate.start"), initial=0.0)))
     small = rates < 0.01 * peak
     share = float(small.mean())
-    name = case.score("val", points=6)
-    if share <= 0.3 or not small[-1] or name is None:
+    if share <= 0.3 or small.sum() < 3 or not small[-1]:
         return None
     first = float(epochs[int(np.flatnonzero(small)[0])])
+    if _unready(case, first):
+        text = (
+            f"The learning rate is under 1 % of its peak from epoch {figure(first)} on, {share:.0%} of the run, and hardly "
+            "anything had been learned by then."
+        )
+        peak_at = Evidence("learning_rate", float(rates[-1]), float(epochs[-1]), expected=peak, basis="peak")
+        return Signs(text, (peak_at,), "warning", 0.85, _one_fall(case), epochs=(first,))
+    name = case.score("val", points=6)
+    if name is None:
+        return Lacking("six epochs of a validation score, or the training loss with its floor")
     score_epochs, values = case.chart.points(name)
     rows = score_epochs >= first
     rising = trend(values[rows], score_epochs[rows])
@@ -82,13 +95,24 @@ def rate_spent_early(case: Case) -> Signs | Lacking | None:
         Evidence("learning_rate", float(rates[-1]), float(epochs[-1]), expected=peak, basis="peak"),
         Evidence(f"slope of {name}", rising.slope, float(epochs[-1]), rising.low, rising.high, 0.0, "since then"),
     )
-    changes = set_fact(
+    return Signs(text, evidence, "warning", 0.6, _one_fall(case), epochs=(first,))
+
+
+def _one_fall(case: Case) -> tuple[Change, ...]:
+    return set_fact(
         case,
         "training.schedule",
         "cosine",
         "one fall over all planned epochs; a scheduler that is stepped every batch instead of every epoch shows the same",
     )
-    return Signs(text, evidence, "warning", 0.6, changes, epochs=(first,))
+
+
+def _unready(case: Case, since: float) -> bool:
+    """Whether next to nothing is learned in training although half of the plan, or more, is there to learn it in."""
+    skill = case.skill("train")
+    known = skill[np.isfinite(skill)]
+    early = math.isnan(case.planned) or since < 0.5 * case.planned
+    return early and (float(known.max()) < LITTLE_SKILL if len(known) else not case.learned)
 
 
 def schedule_unfinished(case: Case) -> Signs | Lacking | None:
@@ -115,6 +139,9 @@ def schedule_unfinished(case: Case) -> Signs | Lacking | None:
 def premature_stopping(case: Case) -> Signs | Lacking | None:
     """Stopped early while the score was still on its way up, or before the warm-up had ended."""
     reason = str(case.facts.get("stop_reason") or "").lower()
+    short = _cut_short(case, reason)
+    if short is not None:
+        return short
     name = case.score("val", points=5)
     if name is None or ("early" not in reason and not math.isfinite(case.planned)):
         return Lacking("stop_reason or training.epochs, and five epochs of a validation score")
@@ -143,6 +170,44 @@ def premature_stopping(case: Case) -> Signs | Lacking | None:
         case, "training.early_stopping", to, "a patience of 10 epochs or a fifth of the plan, counted after the warm-up"
     )
     return Signs(text, evidence, "warning", 0.6, changes, epochs=(float(epochs[-1]),))
+
+
+def _cut_short(case: Case, reason: str) -> Signs | None:
+    """Stopped early in the first half, by a patience that jitter exhausts or before anything was learned."""
+    seen, patience = float(case.chart.ordinals[-1]), case.facts.number("training.early_stopping")
+    if "early" not in reason or not seen < 0.5 * case.planned:
+        return None
+    if not patience < IMPATIENT and not case.early:
+        return None
+    text = f"Stopped at epoch {figure(seen)} of {figure(case.planned)}"
+    text += f" by a patience of {figure(patience)}, which the jitter of a score exhausts." if patience > 0 else "."
+    to = max(10, math.ceil(0.2 * case.planned))
+    changes = set_fact(
+        case, "training.early_stopping", to, "a patience of 10 epochs or a fifth of the plan, counted after the warm-up"
+    )
+    if case.facts.number("training.min_delta") > 0.005:
+        changes += set_fact(case, "training.min_delta", 0.0, "a slow gain is one")
+    evidence = (Evidence("epochs", seen, seen, expected=case.planned, basis="planned"),)
+    return Signs(text, evidence, "warning", 0.8, changes, epochs=(seen,))
+
+
+def too_few_epochs(case: Case) -> Signs | Lacking | None:
+    """A network from scratch that was planned to be done within a handful of epochs, and was still getting better."""
+    if not case.planned > 0 or "model.pretrained" not in case.facts:
+        return Lacking("training.epochs, and model.pretrained: whether the network starts from scratch")
+    epochs, losses = case.chart.points("train.loss")
+    if case.planned >= TOO_FEW or case.facts.get("model.pretrained") or float(case.chart.ordinals[-1]) < case.planned:
+        return None
+    if len(losses) < 2 or losses[-1] > losses.min():
+        return None
+    to = max(10, math.ceil(5 * case.planned))
+    text = (
+        f"{figure(case.planned)} epochs were planned for a network from scratch, and its training loss, "
+        f"{figure(float(losses[-1]))}, was lowest in the last of them."
+    )
+    evidence = (Evidence("training.epochs", case.planned, None, expected=float(to), basis="five times as many, 10 at least"),)
+    changes = (Change("training.epochs", case.planned, to, "enough to see a curve bend; the schedule stretched to them"),)
+    return Signs(text, evidence, "warning", 0.75, changes, epochs=(float(epochs[-1]),))
 
 
 def still_improving(case: Case) -> Signs | Lacking | None:
@@ -207,12 +272,19 @@ SCHEDULE: dict[str, Fault] = {
         name="The rate is spent before the run is",
         family="schedule",
         level="cause",
-        means="The learning rate is below 1 % of its peak for a third of the run or more, and the score was still rising.",
-        needs="the learning rate and a validation score in six epochs",
+        means=(
+            "The learning rate is below 1 % of its peak for a third of the run or more, and the score was still rising or had "
+            "not begun to."
+        ),
+        needs="four epochs of the learning rate, with the training loss and its floor, or a validation score in six epochs",
         signature=rate_spent_early,
         severity="warning",
         dose="one fall over all planned epochs",
-        explains=("still_improving",),
+        explains=(
+            "still_improving", "not_learning", "chance_auc", "single_class_prediction", "stuck_loss", "best_from_noise",
+            "learning_rate_too_low", "frozen_network", "vanishing_gradients", "validation_differs", "accuracy_is_majority",
+            "threshold_mismatch", "underfitting", "updates_underflow", "learning_rate_too_high",
+        ),
         lookalikes=(Lookalike("a converged run", "the score stands still where the rate is small"),),
         harmful=("more epochs at a rate of nothing",),
         source="schedule length and epochs run differ, or a scheduler is stepped by batch",
@@ -240,15 +312,39 @@ SCHEDULE: dict[str, Fault] = {
         name="Stopped too soon",
         family="schedule",
         level="cause",
-        means="Early stopping ended the run while its score still rose beyond the noise, or the warm-up had its best epoch.",
-        needs="stop_reason, and five epochs of a validation score",
+        means="Early stopping ended the run while its score still rose beyond the noise, within the warm-up, or at once.",
+        needs="stop_reason, training.epochs and training.early_stopping, or five epochs of a validation score",
         signature=premature_stopping,
         severity="warning",
         dose="a patience of ten epochs or a fifth of the plan, counted after the warm-up",
-        explains=("still_improving",),
+        explains=(
+            "still_improving", "not_learning", "chance_auc", "single_class_prediction", "stuck_loss", "threshold_mismatch",
+            "learning_rate_too_high", "underfitting", "alternating_prediction",
+        ),
         lookalikes=(Lookalike("overfitting", "the score falls after its best epoch"),),
         harmful=("a larger min_delta",),
         source="patience below the correlation length of the noise",
+    ),
+    "too_few_epochs": Fault(
+        id="too_few_epochs",
+        name="Too few epochs",
+        family="schedule",
+        level="cause",
+        means="A network from scratch was planned to be done within a handful of epochs, and its training loss still fell.",
+        needs="training.epochs, model.pretrained and two epochs of the training loss",
+        signature=too_few_epochs,
+        severity="warning",
+        dose="five times as many epochs, 10 at least",
+        explains=(
+            "not_learning", "chance_auc", "single_class_prediction", "stuck_loss", "underfitting", "best_from_noise",
+            "accuracy_is_majority", "threshold_mismatch", "validation_differs", "alternating_prediction",
+        ),
+        lookalikes=(
+            Lookalike("premature_stopping", "fewer epochs were run than planned"),
+            Lookalike("still_improving", "eight epochs and more: a slope can be told from jitter"),
+        ),
+        harmful=("a higher learning rate to make up for the epochs",),
+        source="tuning playbook: the best epoch of a run that was long enough is not its last",
     ),
     "still_improving": Fault(
         id="still_improving",
@@ -264,4 +360,4 @@ SCHEDULE: dict[str, Fault] = {
         harmful=("regularisation against an overfit that is not there",),
         source="tuning playbook: still improving at the end means compute-bound",
     ),
-}
+}  # fmt: skip

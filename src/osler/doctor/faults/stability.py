@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 from osler.doctor.case import Case
 from osler.doctor.course import median, noise, worst_spike
 from osler.doctor.faults.fault import Fault, Lookalike
-from osler.doctor.findings import Evidence, Lacking, Signs, figure
+from osler.doctor.findings import Evidence, Lacking, Severity, Signs, figure
 from osler.doctor.prescribe import scale_rate
 
 __all__ = ["STABILITY", "Collapse", "collapse_of", "diverged"]
 
 Floats = NDArray[np.float64]
+
+# A validation skill that shows, in one epoch at least, a network which knows its task.
+SOUND_SKILL = 0.3
 
 
 def diverged(case: Case) -> Evidence | None:
@@ -141,7 +144,15 @@ def unstable_validation(case: Case) -> Signs | Lacking | None:
     changes = scale_rate(
         case, 1 / 3, "smaller steps, or a moving average of the weights (training.ema: 0.999), calm the validation loss"
     )
-    return Signs(text, evidence, "warning", 0.6, changes, actions, (worst,))
+    severity: Severity = "note" if _best_is_sound(case) else "warning"
+    return Signs(text, evidence, severity, 0.6, changes, actions, (worst,))
+
+
+def _best_is_sound(case: Case) -> bool:
+    """Whether validation came to a good score amid the swings, so that the best checkpoint has lost nothing by them."""
+    skill = case.skill("val")
+    known = skill[np.isfinite(skill)]
+    return case.above_chance("val") and (not len(known) or float(known.max()) > SOUND_SKILL)
 
 
 STABILITY: dict[str, Fault] = {
@@ -190,7 +201,7 @@ STABILITY: dict[str, Fault] = {
         means="The validation loss swings by factors late in the run, while the training loss is calm.",
         needs="ten epochs of training and validation loss",
         signature=unstable_validation,
-        severity="warning",
+        severity="warning; a note where the best epoch has a skill of 0.3 and an AUC above chance: its checkpoint is sound",
         dose="a third of the learning rate, or a moving average of the weights",
         lookalikes=(
             Lookalike("train_eval_gap", "one validation batch with the network in training mode"),

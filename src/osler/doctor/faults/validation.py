@@ -9,6 +9,7 @@ import numpy as np
 from osler.doctor.case import Case
 from osler.doctor.chance import AtChance, at_chance
 from osler.doctor.faults.fault import Fault, Lookalike
+from osler.doctor.faults.generalisation import by_heart
 from osler.doctor.findings import Evidence, Lacking, Signs, figure
 from osler.doctor.prescribe import set_fact
 from osler.metrics.intervals import hanley_mcneil_se
@@ -19,6 +20,9 @@ __all__ = ["VALIDATION"]
 TINY, SMALL = 20, 100
 FEW_PATIENTS = 5  # with fewer, no interval can be taken over patients
 FEWEST_TO_NORMALISE = 4
+# A loss in evaluation mode so far above that in training mode, against the floor and against itself, in so many epochs of the
+# second half: both are of the same samples, so only what the modes do differently parts them, but batches are of few samples.
+MODE_GAP, FEWEST_APART = 0.15, 3
 # Architectures that normalise over the batch, and words in a name that say otherwise.
 BATCH_NORMALISED = (
     "resnet",
@@ -42,7 +46,7 @@ def validation_differs(case: Case) -> Signs | Lacking | None:
         case.chart.has(f"train.{name}", points=3) and case.chart.has(f"val.{name}", points=3) for name in ("auc", "skill", "loss")
     ):
         return Lacking("AUC, or loss with its floor, on both splits in three epochs")
-    if case.learned or not (case.above_chance("train") or (np.nan_to_num(case.skill("train"), nan=0.0) > 0.2).any()):
+    if case.learned or not case.fitted or by_heart(case) is not None:
         return None
     found, skill = at_chance(case, "val"), case.skill("val")
     worse = np.isfinite(skill)
@@ -94,8 +98,9 @@ def train_eval_gap(case: Case) -> Signs | Lacking | None:
         return Lacking("train_mode_loss in three epochs")
     least = case.floor("val")
     scale = least if least > 0 else float(trained.mean())
-    wide = (evaluated - trained > 0.25 * scale) & (evaluated > 1.3 * trained)
-    if not wide[-1] or wide[len(wide) // 2 :].mean() < 0.75:
+    wide = (evaluated - trained > MODE_GAP * scale) & (evaluated > (1 + MODE_GAP) * trained)
+    late = wide[len(wide) // 2 :]
+    if not wide[-1] or late.sum() < FEWEST_APART or late.mean() < 0.75:
         return None
     text = (
         "The same validation "

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from osler.doctor.case import Case
+from osler.doctor.case import USELESS, Case
 from osler.doctor.faults.fault import Fault, Lookalike
 from osler.doctor.findings import Change, Evidence, Lacking, Signs, figure
 from osler.doctor.labels import numbers_of
@@ -15,6 +15,31 @@ from osler.doctor.prescribe import positive_weights, set_fact, two_digits
 __all__ = ["WEIGHTS"]
 
 TOO_LARGE = 3.0
+# A skill that an AUC of next to nothing cannot give.
+UNRANKED_SKILL = 0.2
+
+
+def _contradicted(case: Case, weight: float) -> bool:
+    """Whether the losses betray a weight other than this one, beyond its interval and a quarter."""
+    found = case.weighting
+    if found is None:
+        return _unranked_skill(case) is not None
+    low, high = min(found.low, found.value / 1.25), max(found.high, found.value * 1.25)
+    return not low <= weight <= high
+
+
+def _unranked_skill(case: Case) -> Evidence | None:
+    """A loss far below its floor while nothing is ranked: no prediction does that, so the floor's weight is not the loss's."""
+    if case.loss_terms != ("bce",) or case.facts.get("loss.pos_weight") is None:
+        return None
+    for split in ("val", "train"):
+        epochs, auc, skill = case.chart.epochs, case.chart.values(f"{split}.auc"), case.skill(split)
+        rows = np.flatnonzero((skill > UNRANKED_SKILL) & (auc < USELESS))
+        if len(rows):
+            row = int(rows[0])
+            basis = f"AUC {figure(float(auc[row]))}: without ranking there is no skill"
+            return Evidence(f"{split}.skill", float(skill[row]), float(epochs[row]), expected=0.0, basis=basis)
+    return None
 
 
 def _weights(case: Case) -> np.ndarray | None:
@@ -24,6 +49,14 @@ def _weights(case: Case) -> np.ndarray | None:
 def weight_not_in_force(case: Case) -> Signs | Lacking | None:
     """The loss betrays another positive weight than the one configured."""
     found, stated = case.weighting, case.facts.get("loss.pos_weight")
+    unranked = _unranked_skill(case) if found is None else None
+    if unranked is not None:
+        text = (
+            f"Under the configured weight, {unranked.quantity} is {figure(float(unranked.value))} in epoch "
+            f"{figure(float(unranked.epoch or 0))} with an AUC of a coin: a smaller weight than the configured one is in force."
+        )
+        actions = ("print the weight tensor where the loss is built: something between the file and the loss sets it",)
+        return Signs(text, (unranked,), "warning", 0.9, (), actions, (float(unranked.epoch or 0),))
     if found is None:
         return Lacking(
             "val.probability.mean with the spread of the logits, or all-positive and all-negative epochs with the same loss, "
@@ -33,8 +66,7 @@ def weight_not_in_force(case: Case) -> Signs | Lacking | None:
     if (stated is not None and configured is None) or (configured is not None and len(configured) > 1):
         return Lacking("loss.pos_weight as one number")
     weight = 1.0 if configured is None else float(configured[0])
-    low, high = min(found.low, found.value / 1.25), max(found.high, found.value * 1.25)
-    if low <= weight <= high or ("loss.pos_weight" not in case.facts and "loss.type" not in case.facts):
+    if not _contradicted(case, weight) or ("loss.pos_weight" not in case.facts and "loss.type" not in case.facts):
         return None
     ideal = positive_weights(case)
     right = ideal is not None and 1 / TOO_LARGE <= found.value / float(ideal[0]) <= TOO_LARGE
@@ -74,7 +106,7 @@ def pos_weight_inverted(case: Case) -> Signs | Lacking | None:
     labels = case.labels("train") or case.labels("val")
     if weights is None:
         return Lacking("loss.pos_weight as numbers") if case.facts.get("loss.pos_weight") is not None else None
-    if case.weighting is not None:
+    if len(weights) == 1 and _contradicted(case, float(weights[0])):
         return None  # what the file says is not what runs
     rare = labels.share < 0.5 if labels is not None and len(labels.share) in (1, len(weights)) else None
     if rare is None and len(weights) < 5:
@@ -118,7 +150,7 @@ def pos_weight_too_large(case: Case) -> Signs | Lacking | None:
             if "loss.pos_weight" in case.facts and stated is None
             else Lacking("loss.pos_weight as numbers, and the prevalence of each class in training")
         )
-    if case.weighting is not None:
+    if len(weights) == 1 and _contradicted(case, float(weights[0])):
         return None
     ratio = weights / ideal
     large = ratio > TOO_LARGE
@@ -199,6 +231,7 @@ WEIGHTS: dict[str, Fault] = {
         ),
         signature=weight_not_in_force,
         severity="warning",
+        explains=("pos_weight_too_large", "pos_weight_inverted"),
         dose="none: find what sets the weight; a weight in force within a third and three times negatives / positives stays",
         lookalikes=(
             Lookalike("declared_not_loaded", "the weight was derived from data other than those declared: both may be there"),
