@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from osler.metrics.floors import floor, skill, skill_reason
-from osler.metrics.mask_floors import mask_constant_loss, mask_floor, overlap_floors
+from osler.metrics.mask_floors import mask_floor, overlap_floors
 from osler.metrics.mask_loss import COMBINATIONS, MaskCounts, MaskLossSpec
+from osler.metrics.mask_twins import mask_constant_loss
 from osler.metrics.weights import LossSpec
 
 Floats = NDArray[np.float64]
@@ -146,6 +147,14 @@ def test_random_batches_are_the_mean_over_epochs_and_the_same_each_time(rare: Fl
     found = mask_constant_loss(spec, masks, [-3.0])
     assert found == pytest.approx(np.mean(epochs), abs=4 * np.std(epochs) / np.sqrt(64))
     assert found == mask_constant_loss(spec, masks, [-3.0])
+
+
+def test_many_images_are_shuffled_too() -> None:
+    """In order, every batch would be of one kind."""
+    spec, shares = plain("dice"), np.repeat([0.0, 0.3], 3000)
+    ordered, random = (mask_constant_loss(spec, counts(shares, batch=8, shuffled=shuffled), [60.0]) for shuffled in (False, True))
+    assert ordered == pytest.approx((1 + 1 - 0.6 / 1.3) / 2, abs=1e-3)
+    assert random == pytest.approx(1 - 0.3 / 1.15, abs=0.02)
 
 
 def test_the_last_batch_counts_by_its_images() -> None:

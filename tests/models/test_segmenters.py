@@ -167,8 +167,8 @@ def test_asking_for_a_global_operation_changes_nothing() -> None:
 
 
 def test_squeeze_and_excitation_is_found_out() -> None:
-    assert build(architecture="unet", encoder="timm:mobilenetv3_small_050").has_global_operation
-    assert not build(architecture="unet", encoder="timm:resnet18").has_global_operation
+    assert build(architecture="segformer", encoder="timm:mobilenetv3_small_050").has_global_operation
+    assert not build(architecture="segformer", encoder="timm:resnet18").has_global_operation
 
 
 def test_the_compact_network_learns_a_line_of_one_pixel() -> None:

@@ -22,7 +22,7 @@ def balance_text(config: Config, proof: Proof, odds: Odds, verdict: Sequence[Sta
     lines = []
     for statement in verdict:
         head = "" if statement.tone == "good" else f"{statement.tone.upper()}: "
-        lines += [*textwrap.wrap(head + statement.text, WIDTH, subsequent_indent="  "), ""]
+        lines += [*wrapped(head + statement.text), ""]
     lines += [f"Sampler {sampler_name(config)}; {totals(proof)}", "", *_table(proof, odds), ""]
     lines.append(f"CV over {spread_text(proof.variation)}")
     if proof.variation_all is not None:
@@ -30,6 +30,16 @@ def balance_text(config: Config, proof: Proof, odds: Odds, verdict: Sequence[Sta
     if masks is not None:
         lines += ["", *_mask_lines(masks, odds)]
     return "\n".join(lines)
+
+
+def wrapped(text: str) -> list[str]:
+    """Lines of a statement; no number is parted from its percent sign.
+
+    >>> wrapped("x" * 107 + " 98 %")[1]
+    '  98 %'
+    """
+    lines = textwrap.wrap(text.replace(" %", "\N{NO-BREAK SPACE}%"), WIDTH, subsequent_indent="  ")
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
 
 
 def sampler_name(config: Config) -> str:

@@ -26,7 +26,7 @@ With p the probability of a pixel and t its truth, for one class; means over cla
 
 Classes that exclude each other share a softmax with the background, whose logit is 0; bce is then the cross-entropy of that
 softmax. A pixel that is ignored in one plane is left out of every term and gradient. All arithmetic is in float32 at least,
-inside autocast too. Numpy twins for constant predictions are in `osler.metrics.mask_floors`, held equal by a contract test.
+inside autocast too. Numpy twins for constant predictions are in `osler.metrics.mask_twins`, held equal by a contract test.
 """
 
 from __future__ import annotations

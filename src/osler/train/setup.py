@@ -211,7 +211,11 @@ def _data_facts(config: Config, data: Data, task: Task, masks: Mapping[str, Prep
         return dict(zip(task.classes, values.tolist(), strict=True))
 
     patients = data.source.patients
-    facts: dict[str, Any] = {"data.sampler": config.data.sampler, "prevalence.drawn": by_class(data.drawn_counts.prevalence)}
+    section = config.data
+    facts: dict[str, Any] = {"data.sampler": section.sampler, "prevalence.drawn": by_class(data.drawn_counts.prevalence)}
+    if section.sampler not in ("none", "balanced"):
+        read = ("sampler_reduce", "sampler_beta", "no_finding_weight")
+        facts |= {f"data.{name}": getattr(section, name) for name in read}
     for split, rows in data.rows.items():
         facts[f"samples.{split}"] = len(rows)
         facts[f"prevalence.{split}"] = by_class(data.counts(split).prevalence)
