@@ -192,8 +192,6 @@ def one(data: bytes, name: str) -> str:
 
 def run(kind: str, first: int, count: int) -> dict[str, Any]:
     """Mutations `first` to `first + count` of a format; the last before a crash or a hang is in the file named by stdin."""
-    import resource
-
     seeds = seeds_of(kind)
     outcomes: Counter[str] = Counter()
     faults: dict[int, str] = {}
@@ -222,6 +220,8 @@ def peak_megabytes() -> int:
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) // 1024
+    import resource
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
