@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from osler.errors import RunError
 
-__all__ = ["strict_json", "write_atomic", "write_json", "write_text"]
+__all__ = ["make_out_folder", "strict_json", "write_atomic", "write_bytes", "write_json", "write_text"]
 
 
 def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -45,9 +45,26 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes bytes atomically."""
+    write_atomic(path, lambda file: file.write(content))
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes UTF-8 text atomically."""
-    write_atomic(path, lambda file: file.write(text.encode()))
+    write_bytes(path, text.encode())
+
+
+def make_out_folder(folder: Path) -> None:
+    """Makes the folder that `--out` names.
+
+    Raises:
+        RunError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"--out: {folder} cannot be made: {error.strerror}. Choose another folder.") from error
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from osler.balance.draws import take_draws, train_batches
 from osler.balance.masks import MaskBalance, mask_balance, mask_batches, mask_odds
@@ -17,8 +16,8 @@ from osler.balance.text import balance_text
 from osler.balance.verdict import Statement, judge
 from osler.config import Config
 from osler.data.load import Data, load_data
-from osler.errors import ConfigError, RunError
-from osler.files import strict_json, write_atomic, write_json, write_text
+from osler.errors import ConfigError
+from osler.files import make_out_folder, strict_json, write_bytes, write_json, write_text
 from osler.train.resolve import resolve
 
 __all__ = ["Balance", "balance_config", "balance_data"]
@@ -83,20 +82,13 @@ class Balance:
 
     def write(self, folder: Path) -> Path:
         """Writes balance.html, balance.json, balance.png (four panels) and drawn.png; where the page is."""
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"--out: {folder} cannot be made: {error.strerror}. Choose another folder.") from error
+        make_out_folder(folder)
         page, pictures = balance_page(self.config, self.source, self.proof, self.odds, self.verdict, self.masks)
         for name, content in pictures.items():
-            write_atomic(folder / name, partial(_put, content))
+            write_bytes(folder / name, content)
         write_json(folder / "balance.json", self.data())
         write_text(folder / "balance.html", page.html())
         return (folder / "balance.html").absolute()
-
-
-def _put(content: bytes, file: IO[bytes]) -> None:
-    file.write(content)
 
 
 def balance_config(config: Config, batches: int = 500) -> Balance:

@@ -60,8 +60,8 @@ class PreparedMasks:
 
     @property
     def empty(self) -> int:
-        """Images without foreground of any class."""
-        return int((np.nan_to_num(self.shares) == 0).all(axis=1).sum())
+        """Images of which something is known, and that is no foreground of any class."""
+        return int(((np.nan_to_num(self.shares) == 0).all(axis=1) & (self.known > 0)).sum())
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import textwrap
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from osler.config import Config
 from osler.data.load import Data, load_data
-from osler.errors import ConfigError, RunError
-from osler.files import strict_json, write_atomic, write_json, write_text
+from osler.errors import ConfigError
+from osler.files import make_out_folder, strict_json, write_bytes, write_json, write_text
 from osler.look.choice import choose
 from osler.look.doubts import ClassDoubts, find_doubts
 from osler.look.findings import Finding, find, inverted_places
@@ -93,22 +92,15 @@ class Look:
 
     def write(self, folder: Path) -> Path:
         """Writes look.html, look.json, histograms.png and a PNG for each sheet; where the page is."""
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"--out: {folder} cannot be made: {error.strerror}. Choose another folder.") from error
+        make_out_folder(folder)
         panels = tone_panels(self.ready, self.tones)
         uri, png = tone_picture(panels)
         page = look_page(self.config, self.ready, self.findings, self.sheets, self.missing, self.tones, panels, uri)
         for name, content in {"histograms": png, **{sheet.name: sheet.png() for sheet in self.sheets}}.items():
-            write_atomic(folder / f"{name}.png", partial(_put, content))
+            write_bytes(folder / f"{name}.png", content)
         write_json(folder / "look.json", self.data())
         write_text(folder / "look.html", page.html())
         return (folder / "look.html").absolute()
-
-
-def _put(content: bytes, file: IO[bytes]) -> None:
-    file.write(content)
 
 
 def look_config(config: Config, samples: int = SAMPLES) -> Look:

@@ -82,11 +82,12 @@ def resolve(config: Config, data: Data) -> Config:
 
 
 def check_monitor(config: Config, data: Data) -> None:
-    """Refuses a monitored figure that the task does not have, or that val cannot give: all epochs would be alike.
+    """Refuses a monitored figure that the task does not have, or that val cannot give: all epochs would be alike. (Masks of
+    val without any foreground are refused by `check_data`.)
 
     Raises:
         ConfigError: the task has no such figure.
-        DataError: no class has both a positive and a negative sample in val, or no mask of val has foreground.
+        DataError: no class has both a positive and a negative sample in val.
     """
     name, kind = config.training.monitor, data.source.task
     monitored = MONITORED.get(kind, "macro_auc") if name == "auto" else name
@@ -103,10 +104,6 @@ def check_monitor(config: Config, data: Data) -> None:
         raise DataError(
             f"data: val has {n} samples, and no class has both positives and negatives among them, so training.monitor "
             f"{monitored} is undefined. {ways}"
-        )
-    if of_masks and not np.any(counts.positives > 0):
-        raise DataError(
-            f"data: none of the {n} masks of val has foreground, so training.monitor {monitored} is undefined. {ways}"
         )
 
 

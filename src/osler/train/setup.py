@@ -196,11 +196,9 @@ def write_facts(
 
 
 def _mask_facts(split: str, masks: PreparedMasks, task: Task) -> dict[str, Any]:
-    pixels = np.nan_to_num(masks.shares) * masks.known[:, None]
-    foreground = pixels.sum(axis=0) / max(1, masks.known.sum())
     return {
-        f"foreground.{split}": dict(zip(task.classes, foreground.tolist(), strict=True)),
-        f"empty.{split}": float((pixels.sum(axis=1) == 0).mean()),
+        f"foreground.{split}": dict(zip(task.classes, masks.shares_of_all.tolist(), strict=True)),
+        f"empty.{split}": masks.empty / max(1, int((masks.known > 0).sum())),
         f"lesions.{split}": masks.lesions,
         f"lesions_erased.{split}": masks.erased,
     }
