@@ -29,6 +29,8 @@ ROWS = {
     "init": 5,
     "balance": 5,
     "look": 5,
+    "audit": 5,
+    "prepare": 5,
     "train": 4,
     "tasks": 3,
     "data": 2,

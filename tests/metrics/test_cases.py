@@ -9,6 +9,7 @@ import pytest
 from scipy import ndimage
 
 from osler.metrics.cases import Case, CaseTable, PixelCounts, measure_case
+from osler.metrics.mask_figures import summarise_masks
 from osler.metrics.overlap import IGNORED, counts_at, histogram, level_of, level_probabilities
 from osler.metrics.surface import surface_figures
 
@@ -123,3 +124,23 @@ def test_a_case_is_measured_quickly(size: int, limit: float) -> None:
         measure_case(levels, truth, [128])
         times.append(time.perf_counter() - begun)
     assert min(times) < limit
+
+
+def test_an_exclusive_class_hides_another_that_also_reaches_its_threshold() -> None:
+    """Figures count what predicted masks hold: one class a pixel, the most probable of those that reach their thresholds."""
+    levels = np.full((2, 4, 4), 20, np.uint8)
+    levels[0, :2], levels[1, 1:3] = 125, 126  # both reach 120 in the second row, where the second class is more probable
+    truth = np.zeros((2, 4, 4), np.uint8)
+    truth[0, :2], truth[1, 2:3] = 1, 1
+    truth[:, 1, 3] = IGNORED
+    case = measure_case(levels, truth, [120, 120], exclusive=True)
+    table = CaseTable.of([case, case], [120, 120])
+    assert table.at_thresholds.counts[0].tolist() == [[4, 0, 3, 8], [4, 3, 0, 8]]
+    alone = CaseTable.of([measure_case(levels, truth, [120, 120])], [120, 120])
+    assert alone.at_thresholds.counts[0].tolist() == [[7, 0, 0, 8], [4, 3, 0, 8]]
+    assert table.take([1]).at_thresholds.counts.tolist() == table.at_thresholds.counts[1:].tolist()
+    again = CaseTable.from_arrays(table.arrays())
+    assert (again.at_thresholds.counts == table.at_thresholds.counts).all()
+    found = summarise_masks(table, ["a", "b"], ["1", "2"], bootstrap=5)["classes"]
+    assert found["a"]["confusion"] == [[16, 0], [6, 8]]
+    assert found["a"]["recall"]["value"] == pytest.approx(4 / 7)

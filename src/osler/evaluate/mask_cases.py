@@ -12,6 +12,7 @@ from osler.errors import DataError, OslerError
 from osler.evaluate.images import ReadCases
 from osler.evaluate.masks import MaskEvaluation, MaskSplit
 from osler.evaluate.wording import count, number
+from osler.metrics.overlap import one_class
 from osler.report.overlays import OverlayCase, overlay_sheet
 from osler.report.page import Block, Callout, Paragraph, Picture
 
@@ -116,7 +117,7 @@ def _picture(
     cases, said = [], []
     for one in chosen:
         image, masks = read[one.row]
-        called = split.predictions.levels(one.row, k) >= split.table.thresholds[k]
+        called = _called(evaluation, split, one.row, k)
         if called.shape != masks[k].shape:
             raise DataError(f"the map of {split.predictions.ids[one.row]} is {called.shape}, its mask {masks[k].shape}")
         caption = _caption(split, one, k, dice[one.row])
@@ -130,6 +131,14 @@ def _picture(
         title=f"{name}: worst, median and best cases" if several else "Worst, median and best cases",
         wide=True,
     )
+
+
+def _called(evaluation: MaskEvaluation, split: MaskSplit, row: int, k: int) -> NDArray[np.bool_]:
+    """(H, W) where a class is called, as its figures count it."""
+    if not evaluation.card.exclusive:
+        return np.asarray(split.predictions.levels(row, k) >= split.table.thresholds[k])
+    levels = np.stack([split.predictions.levels(row, other) for other in range(len(evaluation.card.classes))])
+    return np.asarray(one_class(levels >= split.table.thresholds.reshape(-1, 1, 1), levels)[k])
 
 
 def _caption(split: MaskSplit, one: Shown, k: int, dice: float) -> list[str]:

@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from osler.metrics.lesions import match_lesions
-from osler.metrics.overlap import IGNORED, LEVELS, counts_at, histogram, level_probabilities
+from osler.metrics.overlap import IGNORED, LEVELS, counts_at, histogram, level_probabilities, one_class
 from osler.metrics.surface import TOLERANCE, surface_figures
 
 __all__ = ["Case", "CaseTable", "PixelCounts", "measure_case"]
@@ -26,6 +26,7 @@ __all__ = ["Case", "CaseTable", "PixelCounts", "measure_case"]
 Counts = NDArray[np.int64]
 Distances = NDArray[np.float32]
 Planes = NDArray[np.uint8]
+Number = TypeVar("Number", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Case:
         hd95: (K,) in millimetres, or pixels where `spacing` is NaN; NaN where either mask is empty.
         surface_dice: (K,) within `surface.TOLERANCE`; NaN where the true mask is empty.
         spacing: (2,) height and width of a pixel in millimetres, NaN where unknown.
+        counts: (K, 4) as `PixelCounts.counts`, of exclusive classes, which may hide one another; of others they follow from the
+            histograms.
     """
 
     histograms: NDArray[np.uint32]
@@ -47,6 +50,7 @@ class Case:
     hd95: Distances | None
     surface_dice: Distances | None
     spacing: Distances
+    counts: Counts | None = None
 
 
 def measure_case(
@@ -55,6 +59,7 @@ def measure_case(
     thresholds: ArrayLike,
     spacing: Sequence[float] | None = None,
     *,
+    exclusive: bool = False,
     lesions: bool = True,
     surfaces: bool = True,
 ) -> Case:
@@ -65,6 +70,8 @@ def measure_case(
         truth: (K, H, W) in {0, 1, IGNORED}.
         thresholds: (K,) levels; a pixel is called at or above.
         spacing: height and width of a pixel in millimetres, as it lies in these planes; None where unknown.
+        exclusive: a pixel is called one class at most: of those that reach their thresholds the most probable, as predicted
+            masks are written.
         lesions: match connected components.
         surfaces: measure distances of borders; the dearest part.
 
@@ -78,8 +85,9 @@ def measure_case(
     assert limits.shape == (len(levels),), f"{limits.shape} thresholds for {len(levels)} classes"
     found, claimed = [np.empty((0, 4), np.int64)], [np.empty((0, 3), np.int64)]
     distances = np.full((2, len(levels)), np.nan, dtype=np.float32)
-    for k, (plane, true) in enumerate(zip(levels, truth, strict=True)):
-        positive, called = true == 1, (plane >= limits[k]) & (true != IGNORED)
+    calls_of = levels >= limits.reshape(-1, 1, 1)
+    calls_of = (one_class(calls_of, levels) if exclusive else calls_of) & (truth != IGNORED)
+    for k, (positive, called) in enumerate(zip(truth == 1, calls_of, strict=True)):
         if lesions:
             ones, calls = match_lesions(positive, called)
             found.append(np.insert(ones, 0, k, axis=1))
@@ -94,7 +102,16 @@ def measure_case(
         hd95=distances[0] if surfaces else None,
         surface_dice=distances[1] if surfaces else None,
         spacing=np.array(spacing or (np.nan, np.nan), dtype=np.float32),
+        counts=_counts(calls_of, truth) if exclusive and len(levels) > 1 else None,
     )
+
+
+def _counts(called: NDArray[np.bool_], truth: Planes) -> Counts:
+    """(K, 4) pixels, as `PixelCounts.counts`; what is called is known."""
+    hits, calls, positives, known = (
+        plane.sum(axis=(1, 2)) for plane in (called & (truth == 1), called, truth == 1, truth != IGNORED)
+    )
+    return np.stack([hits, calls - hits, positives - hits, known - calls - positives + hits], axis=1)
 
 
 @dataclass(frozen=True)
@@ -141,6 +158,8 @@ class CaseTable:
         hd95: (N, K); NaN where either mask is empty.
         surface_dice: (N, K); NaN where the true mask is empty.
         tolerance: of surface Dice, in the unit of distances.
+        counted: (N, K, 4) at these thresholds, as `PixelCounts.counts`, where exclusive classes hide one another; None: as the
+            histograms say.
     """
 
     histograms: NDArray[np.uint32]
@@ -151,6 +170,7 @@ class CaseTable:
     hd95: Distances | None = None
     surface_dice: Distances | None = None
     tolerance: float = TOLERANCE
+    counted: Counts | None = None
 
     def __post_init__(self) -> None:
         size, classes = self.histograms.shape[:2]
@@ -182,6 +202,7 @@ class CaseTable:
             calls=_numbered([case.calls for case in cases]),
             hd95=_stacked([case.hd95 for case in cases]),
             surface_dice=_stacked([case.surface_dice for case in cases]),
+            counted=_stacked([case.counts for case in cases]),
         )
 
     @property
@@ -192,10 +213,11 @@ class CaseTable:
     @cached_property
     def at_thresholds(self) -> PixelCounts:
         """Counts at the table's own thresholds."""
-        return self.counts(self.thresholds)
+        plain = self.counts(self.thresholds)
+        return plain if self.counted is None else replace(plain, counts=self.counted)
 
     def counts(self, thresholds: ArrayLike) -> PixelCounts:
-        """Counts of each case at these levels (K,); probabilities are those of the levels' middles."""
+        """Counts of each case at these levels (K,), of each class by itself; probabilities are those of the levels' middles."""
         sums = self.histograms.sum(axis=2, dtype=np.int64) @ level_probabilities()
         return PixelCounts(counts_at(self.histograms, thresholds), sums)
 
@@ -216,7 +238,7 @@ class CaseTable:
         places = np.full(len(self), -1, dtype=np.int64)
         places[wanted] = np.arange(len(wanted))
         parts: dict[str, Any] = {}
-        for field in ("histograms", "spacing", "hd95", "surface_dice"):
+        for field in ("histograms", "spacing", "hd95", "surface_dice", "counted"):
             value = getattr(self, field)
             parts[field] = None if value is None else value[wanted]
         for field in ("lesions", "calls"):
@@ -236,7 +258,7 @@ class CaseTable:
         return cls(**values)
 
 
-def _stacked(parts: Sequence[Distances | None]) -> Distances | None:
+def _stacked(parts: Sequence[NDArray[Number] | None]) -> NDArray[Number] | None:
     known = [part for part in parts if part is not None]
     assert len(known) in (0, len(parts)), "cases of one table are measured alike"
     return np.stack(known) if known else None

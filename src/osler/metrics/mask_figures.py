@@ -30,7 +30,7 @@ from osler.metrics.mask_sums import (
     units_of,
 )
 from osler.metrics.mask_vitals import UNDEFINED, UNMEASURED
-from osler.metrics.overlap import OVERLAPS, binning_errors, counts_at, probability_at
+from osler.metrics.overlap import OVERLAPS, binning_errors, probability_at
 from osler.metrics.proportion import student_quantile, wilson
 
 __all__ = ["MASK_FIGURES", "MOST_LISTED", "summarise_masks"]
@@ -105,7 +105,7 @@ def summarise_masks(
 def _facts(table: CaseTable, k: int, view: ClassMasks) -> Figures:
     """What is known of a class besides figures with intervals."""
     counts, pixels = table.at_thresholds, view.pixels.sum(axis=0)
-    true, false, missed, rest = (int(value) for value in counts_at(pixels, view.level))
+    true, false, missed, rest = (int(value) for value in view.counts.sum(axis=0))
     known, filled = counts.known[:, k] > 0, counts.foreground[:, k] > 0
     empty, total = known & ~filled, max(true + false + missed + rest, 1)
     auc_error, ap_error = binning_errors(pixels)
@@ -170,9 +170,10 @@ def _draw(views: Sequence[ClassMasks], units: int, bootstraps: int, seed: int) -
         part = slice(start, start + len(weights))
         for k, view in enumerate(views):
             pixels = (weights @ view.pixels.reshape(units, -1)).reshape(-1, *view.pixels.shape[1:])
+            counts = weights @ view.counts
             ratios = (weights @ view.ratios.reshape(units, -1)).reshape(-1, *view.ratios.shape[1:])
             for name, figure in PIXEL_FIGURES.items():
-                figures[name][part, k] = figure(pixels, view.level)
+                figures[name][part, k] = figure(pixels, counts)
             for column, name in enumerate(CASE_FIGURES):
                 figures[name][part, k] = share_of(ratios[:, column])
         start = part.stop
@@ -251,11 +252,11 @@ class Sampling:
 
 def _class_intervals(view: ClassMasks, drawn: Drawn, k: int, sampling: Sampling) -> dict[str, Interval]:
     """Every figure of one class."""
-    pixels, sums = view.pixels.sum(axis=0), view.ratios.sum(axis=0)
+    pixels, counts, sums = view.pixels.sum(axis=0), view.counts.sum(axis=0), view.ratios.sum(axis=0)
     everyone = view.pixels.sum(axis=(1, 2)) > 0
     found: dict[str, Interval] = {}
     for name, figure in PIXEL_FIGURES.items():
-        value = float(figure(pixels, view.level))
+        value = float(figure(pixels, counts))
         telling = int((everyone if name == "accuracy" else view.filled).sum())
         found[name] = (
             undefined(view.cases, UNDEFINED[name], sampling.patients)
@@ -310,7 +311,7 @@ def _mean_of_known(values: Floats, known: NDArray[np.bool_]) -> Floats:
 
 def _overall_intervals(views: Sequence[ClassMasks], sampling: Sampling, bootstraps: int, seed: int) -> dict[str, Interval]:
     """Overlap of the pixels of all classes together."""
-    counts = np.sum([counts_at(view.pixels, view.level) for view in views], axis=0)
+    counts = np.sum([view.counts for view in views], axis=0)
     units = len(counts)
     sums = [block.T.astype(np.float64) @ counts for block in (resample(units, bootstraps, seed) if units else ())]
     draws = np.concatenate(sums) if sums else np.empty((0, 4))

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from osler.metrics.cases import CaseTable
 from osler.metrics.lesions import LEAST
-from osler.metrics.overlap import OVERLAPS, counts_at, pixel_ap, pixel_auc
+from osler.metrics.overlap import OVERLAPS, pixel_ap, pixel_auc
 from osler.metrics.ranking import cluster_codes
 
 __all__ = ["CASE_FIGURES", "PIXEL_FIGURES", "ClassMasks", "Units", "class_masks", "share_of", "unit_values", "units_of"]
@@ -55,16 +55,16 @@ def units_of(ids: ArrayLike, patients: ArrayLike | None) -> Units:
     return Units(codes, names if patients is None else np.unique(names), "case" if patients is None else "patient")
 
 
-def _at_threshold(score: Callable[[NDArray[Any]], Floats]) -> Callable[[NDArray[Any], int], Floats]:
-    return lambda pixels, level: score(counts_at(pixels, level))
+def _of_counts(score: Callable[[NDArray[Any]], Floats]) -> Callable[[NDArray[Any], NDArray[Any]], Floats]:
+    return lambda pixels, counts: score(counts)
 
 
-PIXEL_FIGURES: dict[str, Callable[[NDArray[Any], int], Floats]] = {
-    **{name: _at_threshold(score) for name, score in OVERLAPS.items()},
-    "auc": lambda pixels, level: pixel_auc(pixels),
-    "ap": lambda pixels, level: pixel_ap(pixels),
+PIXEL_FIGURES: dict[str, Callable[[NDArray[Any], NDArray[Any]], Floats]] = {
+    **{name: _of_counts(score) for name, score in OVERLAPS.items()},
+    "auc": lambda pixels, counts: pixel_auc(pixels),
+    "ap": lambda pixels, counts: pixel_ap(pixels),
 }
-"""Figure → of pooled histograms (..., 2, 256) and the threshold's level."""
+"""Figure → of pooled histograms (..., 2, 256) and of pooled counts (..., 4) at the threshold."""
 
 CASE_FIGURES = (
     *(f"{name}_case" for name in OVERLAPS),
@@ -86,6 +86,7 @@ class ClassMasks:
     Attributes:
         level: threshold.
         pixels: (U, 2, 256) histograms of each unit.
+        counts: (U, 4) pixels of each unit at the threshold.
         ratios: (U, F, 2) numerator and denominator of each of `CASE_FIGURES`; NaN where not measured.
         cases: with a known pixel.
         filled: (U,) whether the unit has foreground.
@@ -93,6 +94,7 @@ class ClassMasks:
 
     level: int
     pixels: Floats
+    counts: Floats
     ratios: Floats
     cases: int
     filled: NDArray[np.bool_]
@@ -103,6 +105,7 @@ def class_masks(table: CaseTable, k: int, units: Units) -> ClassMasks:
     return ClassMasks(
         level=int(table.thresholds[k]),
         pixels=units.sums(table.histograms[:, k]),
+        counts=units.sums(table.at_thresholds.counts[:, k]),
         ratios=units.sums(_ratios(table, k)),
         cases=int((table.at_thresholds.known[:, k] > 0).sum()),
         filled=units.sums(table.at_thresholds.foreground[:, k]) > 0,
@@ -149,5 +152,5 @@ def share_of(ratios: Floats) -> Floats:
 
 def unit_values(view: ClassMasks) -> dict[str, Floats]:
     """(U,) every figure of each unit alone."""
-    values = {name: figure(view.pixels, view.level) for name, figure in PIXEL_FIGURES.items()}
+    values = {name: figure(view.pixels, view.counts) for name, figure in PIXEL_FIGURES.items()}
     return values | dict(zip(CASE_FIGURES, share_of(view.ratios).T, strict=True))

@@ -34,6 +34,7 @@ __all__ = [
     "level_at",
     "level_of",
     "level_probabilities",
+    "one_class",
     "pixel_ap",
     "pixel_auc",
     "probability_at",
@@ -73,6 +74,22 @@ def level_of(logits: ArrayLike) -> Levels:
     np.clip(steps, -HALF, LEVELS - 1 - HALF, out=steps)
     steps += HALF
     return np.asarray(steps, dtype=np.uint8)
+
+
+def one_class(called: NDArray[np.bool_], scores: NDArray[Any]) -> NDArray[np.bool_]:
+    """Of the exclusive classes called at a pixel, the one with the highest score; with thresholds under 0.5 several may be.
+
+    Args:
+        called: (K, ...) where each class reaches its threshold.
+        scores: (K, ...) finite; logits or levels.
+
+    >>> one_class(np.array([[True, True], [True, False]]), np.array([[1, 2], [3, 4]])).tolist()
+    [[False, True], [True, False]]
+    """
+    if len(called) == 1 or not (called.sum(axis=0) > 1).any():
+        return called
+    best = np.where(called, scores.astype(np.float64), -np.inf).argmax(axis=0)
+    return np.asarray(called & (best == np.arange(len(called)).reshape(-1, *(1,) * best.ndim)))
 
 
 def edge(level: ArrayLike) -> Floats:

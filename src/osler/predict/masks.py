@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from osler.errors import ModelError
 from osler.imaging.preparation import Preparation
 from osler.imaging.read import RawImage
-from osler.metrics.overlap import class_logits
+from osler.metrics.overlap import class_logits, one_class
 from osler.predict.classify import Session
 from osler.predict.preparing import Prepared, Preparing
 from osler.predict.tiles import logit_maps
@@ -174,9 +174,7 @@ def called_masks(
         strip = class_logits(logits[rows], exclusive)
         peaks = np.maximum(peaks, strip.max(axis=(1, 2)))
         called = strip >= limits[:, None, None]
-        if exclusive and classes > 1:
-            called &= np.where(called, strip, -np.inf).argmax(axis=0) == np.arange(classes)[:, None, None]
-        planes[rows] = called
+        planes[rows] = one_class(called, strip) if exclusive else called
     return planes, 1 / (1 + np.exp(-peaks))
 
 

@@ -30,7 +30,7 @@ __all__ = ["LevelMaps", "MaskPredictions"]
 TABLE = "table."
 FIELDS = ("ids", "patients", "classes")
 NEEDED = (*FIELDS, *(f"{TABLE}{name}" for name in ("histograms", "thresholds", "spacing", "tolerance")))
-MEASURED = tuple(f"{TABLE}{name}" for name in ("lesions", "calls", "hd95", "surface_dice"))
+MEASURED = tuple(f"{TABLE}{name}" for name in ("lesions", "calls", "hd95", "surface_dice", "counted"))
 
 
 @dataclass(frozen=True)
@@ -190,6 +190,7 @@ def _check(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
         "tolerance": (),
         "hd95": (size, classes),
         "surface_dice": (size, classes),
+        "counted": (size, classes, 4),
     }
     seen = {name: arrays[f"{TABLE}{name}"].shape for name in wanted if f"{TABLE}{name}" in arrays}
     wrong = [f"{name} {shape}, not {wanted[name]}" for name, shape in seen.items() if shape != wanted[name]]

@@ -82,11 +82,12 @@ def measure_levels(data: Data, split: str, cache: PackedCache, maps: LevelMaps, 
 
 def _cases(data: Data, split: str, cache: PackedCache, maps: LevelMaps, levels: Sequence[int], details: bool) -> Iterator[Case]:
     """The cases of a split in order, measured by several threads."""
-    rows, spacing = data.rows[split], spacing_of(data.source, cache.preparation)
+    rows, spacing, exclusive = data.rows[split], spacing_of(data.source, cache.preparation), data.source.exclusive
 
     def measure(number: int, truth: NDArray[np.uint8]) -> Case:
         predicted = np.stack([maps.read(number, k) for k in range(len(levels))])
-        return measure_case(predicted, truth, levels, spacing(int(rows[number])), lesions=details, surfaces=details)
+        where = spacing(int(rows[number]))
+        return measure_case(predicted, truth, levels, where, exclusive=exclusive, lesions=details, surfaces=details)
 
     with ThreadPoolExecutor(usable_cores()) as pool:
         for part in _parts(np.arange(len(rows)), cache):
