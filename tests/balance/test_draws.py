@@ -7,10 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from osler.balance.draws import take_draws, train_batches
+from osler.balance.draws import take_draws
 from osler.config import Config
 from osler.data.cache import cache_folder, open_cache
 from osler.data.load import load_data
+from osler.data.unaugmented import plain_batches
 from osler.imaging.preparation import Preparation
 from osler.train.machine import Machine, pick_device, ranks
 from osler.train.resolve import resolve
@@ -28,7 +29,7 @@ def test_batches_are_those_of_a_run_batch_by_batch(tiny: Callable[..., Config], 
     machine = Machine(pick_device("cpu", ranks()), "fp32", ranks())
     run = build_batches(config, data, cache, machine).train
     seen = [batch.rows for epoch in range(3) for batch in run.epoch(epoch)]
-    draws = take_draws(train_batches(config, data), config, data, len(seen) - 1)
+    draws = take_draws(plain_batches(config, data), config, data, len(seen) - 1)
     counted = np.split(data.rows["train"][draws.samples], draws.starts[1:])
     assert len(counted) == len(seen) - 1
     for mine, theirs in zip(counted, seen, strict=False):
@@ -38,7 +39,7 @@ def test_batches_are_those_of_a_run_batch_by_batch(tiny: Callable[..., Config], 
 def test_whole_epochs_without_weights_leave_nothing_to_chance(tiny: Callable[..., Config]) -> None:
     config = tiny()
     data = load_data(config.data)
-    loader = train_batches(config, data)
+    loader = plain_batches(config, data)
     assert take_draws(loader, config, data, 2 * len(loader)).effective > 1e9
     some = take_draws(loader, config, data, len(loader) - 1)
     assert len(some) < some.effective < 1e9
@@ -47,7 +48,7 @@ def test_whole_epochs_without_weights_leave_nothing_to_chance(tiny: Callable[...
 def test_draws_with_replacement_count_one_each(tiny: Callable[..., Config]) -> None:
     config = tiny(data={"sampler": "balanced"})
     data = load_data(config.data)
-    draws = take_draws(train_batches(config, data), config, data, 4)
+    draws = take_draws(plain_batches(config, data), config, data, 4)
     assert draws.effective == len(draws) == 32
     assert draws.batch_sizes.tolist() == [8, 8, 8, 8]
 

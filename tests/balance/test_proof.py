@@ -7,16 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from osler.balance.draws import Draws, take_draws, train_batches
+from osler.balance.draws import Draws, take_draws
 from osler.balance.proof import prove, variation
 from osler.data.balance import NO_FINDING
+from osler.data.unaugmented import plain_batches
 
 TARGETS = np.array([[1, 0]] * 120 + [[0, 1]] * 20 + [[1, 1]] * 10 + [[0, 0]] * 450)
 
 
 def draws_of(made: tuple, batches: int) -> Draws:
     config, data = made
-    return take_draws(train_batches(config, data), config, data, batches)
+    return take_draws(plain_batches(config, data), config, data, batches)
 
 
 def test_everything_drawn_is_counted(make_data) -> None:  # type: ignore[no-untyped-def]
@@ -50,7 +51,7 @@ def test_repeats_and_distinct_samples_add_up(make_data) -> None:  # type: ignore
 
 
 def epochs(made: tuple, count: int) -> list[np.ndarray]:
-    loader = train_batches(*made)
+    loader = plain_batches(*made)
     return [loader.samples(epoch) for epoch in range(count)]
 
 
@@ -109,6 +110,6 @@ def test_draws_of_which_nothing_is_known_are_counted(make_data) -> None:  # type
     targets = TARGETS.astype(float)
     targets[500:] = np.nan
     made = make_data(targets, "multilabel", ("common", "rare"))
-    assert prove(made[1], draws_of(made, len(train_batches(*made)))).unknown == pytest.approx(1 / 6, abs=0.01)
+    assert prove(made[1], draws_of(made, len(plain_batches(*made)))).unknown == pytest.approx(1 / 6, abs=0.01)
     weighted = make_data(targets, "multilabel", ("common", "rare"), data={"sampler": "sqrt"})
     assert prove(weighted[1], draws_of(weighted, 30)).unknown == 0

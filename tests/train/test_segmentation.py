@@ -164,6 +164,19 @@ def test_weights_that_are_auto_are_derived_and_written(tiny_masks: Tiny) -> None
     assert weight == pytest.approx(min(50.0, (1 - share) / share), rel=0.02)
 
 
+def test_weights_and_the_start_of_the_output_are_those_of_patches_as_they_are_cut(tiny_masks: Tiny) -> None:
+    """Patches that favour the foreground hold more of it than whole images: weights from these would be far too large."""
+    section = {**MASKS["data"], "patches": {"size": 16, "per_image": 4, "foreground": 0.9}}
+    run = train_run(tiny_masks(data=section, loss={"type": "bce", "pos_weight": "auto"}, training={"epochs": 1}))
+    (weight,) = run.config().loss.pos_weight
+    (figures,) = read_vitals(run.vitals_file)[0]["train"]["classes"].values()
+    confusion = np.array(figures["confusion"])
+    cut = confusion[1].sum() / confusion.sum()
+    whole = run.read(run.facts_file)["foreground.train"]["nodule"]
+    assert weight == pytest.approx((1 - cut) / cut, rel=0.2)
+    assert weight < 0.5 * (1 - whole) / whole
+
+
 def write_pairs(folder: Path, count: int, size: tuple[int, int] = (40, 52), radius: int = 5) -> None:
     random = np.random.default_rng(0)
     for name in ("images", "masks"):

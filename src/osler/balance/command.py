@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from osler.balance.draws import take_draws, train_batches
-from osler.balance.masks import MaskBalance, mask_balance, mask_batches, mask_odds
+from osler.balance.draws import take_draws
+from osler.balance.masks import MaskBalance, mask_balance, mask_odds
 from osler.balance.odds import Odds, odds_in_force
 from osler.balance.page import balance_page
 from osler.balance.proof import Proof, prove
@@ -16,6 +16,7 @@ from osler.balance.text import balance_text
 from osler.balance.verdict import Statement, judge
 from osler.config import Config
 from osler.data.load import Data, load_data
+from osler.data.unaugmented import masks_alone, plain_batches
 from osler.errors import ConfigError
 from osler.files import make_out_folder, strict_json, write_bytes, write_json, write_text
 from osler.train.resolve import resolve
@@ -107,11 +108,11 @@ def balance_data(config: Config, data: Data, batches: int = 500) -> Balance:
         raise ConfigError(f"--batches: {batches} is too few; give 1 or more, 500 by default")
     if data.source.task == "segmentation":
         config = resolve(config, data)
-        loader = mask_batches(config, data)
+        loader = masks_alone(config, data)
         masks = mask_balance(config, data, loader)
         odds = mask_odds(config.loss, masks)
     else:
         # A table of labels is enough: nothing of the images themselves is asked for.
-        loader, masks, odds = train_batches(config, data), None, odds_in_force(config, data)
+        loader, masks, odds = plain_batches(config, data), None, odds_in_force(config, data)
     proof = prove(data, take_draws(loader, config, data, batches))
     return Balance(config, data, proof, odds, tuple(judge(config, proof, odds)), masks)

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osler.config import Config
-from osler.data.batches import Gather, TrainBatches, micro_batches
+from osler.data.batches import TrainBatches, micro_batches
 from osler.data.load import Data
 
-__all__ = ["Draws", "take_draws", "train_batches"]
+__all__ = ["Draws", "take_draws"]
 
 
 @dataclass(frozen=True)
@@ -59,25 +59,6 @@ class Draws:
         total = self.size * self.each
         spread = float((self.epochs * (total - self.epochs)).sum()) / max(total - 1, 1)
         return len(self) ** 2 / spread if spread > 0 else 1e12
-
-
-def _no_pixels(rows: NDArray[np.intp]) -> NDArray[np.uint8]:
-    raise AssertionError("which samples are drawn is told without a pixel")
-
-
-def train_batches(config: Config, data: Data, gather: Gather = _no_pixels, channels: int | None = None) -> TrainBatches:
-    """The loader that training has, unaugmented."""
-    return TrainBatches(
-        gather,
-        data.rows["train"],
-        data.targets("train"),
-        config.training.batch_size,
-        config.training.seed,
-        draw_weights=data.draw_weights,
-        accumulate=config.training.accumulate,
-        channels=channels,
-        patches=None if channels is None else config.data.patches,
-    )
 
 
 def take_draws(batches: TrainBatches, config: Config, data: Data, count: int) -> Draws:

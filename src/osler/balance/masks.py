@@ -7,21 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from osler.balance.draws import train_batches
 from osler.balance.odds import Odds, odds_of_counts
 from osler.config import Config, LossConfig
 from osler.data.batches import TrainBatches
 from osler.data.load import Data
 from osler.data.samples import IGNORED
-from osler.imaging.preparation import Preparation
+from osler.data.unaugmented import drawn_pixels, prepared_planes
 from osler.metrics.mask_loss import MaskCounts, resolve_mask_loss
 from osler.metrics.weights import LabelCounts
 
-__all__ = ["MaskBalance", "mask_balance", "mask_batches", "mask_odds"]
+__all__ = ["MaskBalance", "mask_balance", "mask_odds"]
 
 Floats = NDArray[np.float64]
 MASKS_READ = 256
-PATCHES_CUT = 512
 
 
 @dataclass(frozen=True)
@@ -51,41 +49,20 @@ class MaskBalance:
     any_foreground: float
 
 
-def mask_batches(config: Config, data: Data) -> TrainBatches:
-    """The loader that training has, over masks alone: images are blank, and no image is decoded."""
-    size, channels = config.preparation.size, config.preparation.channels
-    assert size != "auto", "the configuration is resolved"
-    assert channels != "auto", "the configuration is resolved"
-
-    def gather(rows: NDArray[np.intp]) -> NDArray[np.uint8]:
-        blank = np.zeros((len(rows), channels, size, size), np.uint8)
-        return np.concatenate([blank, _prepared(config, data, rows)], axis=1)
-
-    return train_batches(config, data, gather, channels)
-
-
-def _prepared(config: Config, data: Data, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
-    """(n, K, size, size) masks of these source rows as training sees them."""
-    masks, preparation = data.source.masks, Preparation(config.preparation)
-    assert masks is not None, "a segmentation has masks"
-    return np.stack([preparation.apply_mask(masks.read(int(row)), data.source.exclusive) for row in rows])
-
-
 def mask_balance(config: Config, data: Data, batches: TrainBatches) -> MaskBalance:
     """Reads masks spread over train, and cuts patches as training will.
 
     Args:
         config: resolved.
         data: of a segmentation.
-        batches: of `mask_batches`.
+        batches: of `masks_alone`.
     """
     rows = data.rows["train"]
     some = rows[np.unique(np.linspace(0, len(rows) - 1, MASKS_READ).astype(int))]
-    planes = _prepared(config, data, some)
-    known = (planes != IGNORED).sum(axis=(2, 3)).astype(np.float64)
-    each = np.divide((planes == 1).sum(axis=(2, 3)), known, out=np.full(known.shape, np.nan), where=known > 0)
-    held = np.where(each > 0, each, np.nan)
-    counts = MaskCounts(data.source.exclusive, each, known.max(axis=1), config.training.batch_size)
+    planes = prepared_planes(config, data, some)
+    foreground, known = (planes == 1).sum(axis=(2, 3)), (planes != IGNORED).sum(axis=(2, 3))
+    counts = MaskCounts.of(data.source.exclusive, foreground, known, config.training.batch_size)
+    held = np.where(foreground > 0, counts.shares, np.nan)
     cut, drawn_shares, patches_with, any_foreground = _patches(config, data, batches)
     if not cut:
         drawn_shares = _whole(counts, data.draw_weights, np.searchsorted(rows, some))
@@ -114,17 +91,10 @@ def _patches(config: Config, data: Data, batches: TrainBatches) -> tuple[int, Fl
     undefined = np.full(len(data.source.classes), np.nan)
     if config.data.patches is None:
         return 0, undefined, undefined, float("nan")
-    pieces: list[NDArray[np.uint8]] = []
-    for batch in batches.epoch(0):
-        assert batch.masks is not None, "masks were gathered"
-        pieces.append(batch.masks.numpy())
-        if sum(len(piece) for piece in pieces) >= PATCHES_CUT:
-            break
-    planes = np.concatenate(pieces)
-    foreground, known = planes == 1, planes != IGNORED
-    present = foreground.any(axis=(2, 3))
-    shares = foreground.sum(axis=(0, 2, 3)) / np.maximum(known.sum(axis=(0, 2, 3)), 1)
-    return len(planes), shares, present.mean(axis=0), float(present.any(axis=1).mean())
+    foreground, known = drawn_pixels(batches)
+    shares = foreground.sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    present = foreground > 0
+    return len(foreground), shares, present.mean(axis=0), float(present.any(axis=1).mean())
 
 
 def mask_odds(loss: LossConfig, found: MaskBalance) -> Odds:

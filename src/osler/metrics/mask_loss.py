@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from osler.errors import ConfigError
 from osler.metrics.weights import LabelCounts, auto_alpha, auto_pos_weight, per_class
@@ -55,6 +55,20 @@ class MaskCounts:
     known: Floats
     batch: int | None = None
     shuffled: bool = True
+
+    @classmethod
+    def of(
+        cls, exclusive: bool, foreground: ArrayLike, known: ArrayLike, batch: int | None = None, shuffled: bool = True
+    ) -> MaskCounts:
+        """From (N, K) foreground pixels and (N, K) known pixels.
+
+        >>> MaskCounts.of(True, [[5, 0]], [[50, 50]]).shares.tolist()
+        [[0.1, 0.0]]
+        """
+        pixels = np.asarray(known, dtype=np.float64)
+        shares = np.full(pixels.shape, np.nan)
+        np.divide(np.asarray(foreground), pixels, out=shares, where=pixels > 0)
+        return cls(exclusive, shares, pixels.max(axis=1), batch, shuffled)
 
     @property
     def labels(self) -> LabelCounts:

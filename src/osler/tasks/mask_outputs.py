@@ -94,9 +94,7 @@ class CaseOutputs(_MaskOutputs):
         for row, image, truth in zip(batch.rows.tolist(), pixels, truths, strict=True):
             levels = level_of(class_logits(image, self.exclusive))
             self.room.acquire()  # the network may be faster than the threads: only so many images wait
-            case = self.pool.submit(
-                measure_case, levels, truth, self.thresholds, self.spacing(row), exclusive=self.exclusive
-            )
+            case = self.pool.submit(measure_case, levels, truth, self.thresholds, self.spacing(row), exclusive=self.exclusive)
             case.add_done_callback(lambda _: self.room.release())
             self.cases.append(case)
 

@@ -16,6 +16,7 @@ from osler.data.cache import PackedCache
 from osler.data.load import Data
 from osler.data.masks_prepared import PreparedMasks
 from osler.data.samples import IGNORED, Samples
+from osler.data.unaugmented import drawn_pixels, plain_batches
 from osler.imaging.preparation import Preparation
 from osler.losses import DeepSupervision, LossTerms, build_mask_loss
 from osler.metrics.cases import CaseTable, PixelCounts
@@ -169,12 +170,7 @@ class Segmentation(Task):
         return np.full(len(self.classes), HALF, np.uint8)
 
     def _mask_counts(self, counts: PixelCounts, training: bool) -> MaskCounts:
-        known = counts.known
-        shares = np.full(known.shape, np.nan)
-        np.divide(counts.foreground, known, out=shares, where=known > 0)
-        return MaskCounts(
-            self.exclusive, shares, known.max(axis=1).astype(np.float64), self.batch_sizes[not training], shuffled=training
-        )
+        return MaskCounts.of(self.exclusive, counts.foreground, counts.known, self.batch_sizes[not training], shuffled=training)
 
     def monitored(self, name: str, figures: Mapping[str, Any]) -> float:
         if name == "loss":
@@ -232,8 +228,8 @@ def build_segmentation(config: Config, data: Data, cache: PackedCache, masks: Ma
     size, channels = config.preparation.size, config.preparation.channels
     assert size != "auto", "the configuration is resolved before a task is built"
     assert channels != "auto", "the configuration is resolved before a task is built"
-    train, batch = masks["train"], config.training.batch_size
-    counts = MaskCounts(source.exclusive, train.shares, train.known.astype(np.float64), batch)
+    batch = config.training.batch_size
+    counts = _drawn_counts(config, data, cache, masks["train"])
     loss = StagedLoss([(resolve_mask_loss(config.loss, counts, name), epochs) for name, epochs in stages(config.loss)])
     seen = patches.size if patches is not None else size
     model = build_segmenter(config.model, SegmenterSpec(len(source.classes), channels, seen, source.exclusive))
@@ -254,6 +250,15 @@ def build_segmentation(config: Config, data: Data, cache: PackedCache, masks: Ma
         config.prediction,
         spacing_of(source, cache.preparation),
     )
+
+
+def _drawn_counts(config: Config, data: Data, cache: PackedCache, train: PreparedMasks) -> MaskCounts:
+    """Of the masks as training sees them: all of train, or, cut or drawn by weight, those of the first batches."""
+    exclusive, batch = data.source.exclusive, config.training.batch_size
+    if config.data.patches is None and data.draw_weights is None:
+        return MaskCounts(exclusive, train.shares, train.known.astype(np.float64), batch)
+    drawn = drawn_pixels(plain_batches(config, data, cache.gather, cache.channels))
+    return MaskCounts.of(exclusive, *drawn, batch)
 
 
 def stages(config: LossConfig) -> list[tuple[LossName | None, int | None]]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from osler.config import Config, load_config
 from osler.data.load import Data, load_data
+from osler.data.unaugmented import drawn_pixels, masks_alone
 from osler.errors import ConfigError, DataError, RunError
 from osler.imaging.masks import IGNORED
 from osler.imaging.preparation import USUAL_MASK_SIZE, USUAL_SIZE, suggested_size
@@ -55,7 +56,9 @@ def resolve(config: Config, data: Data) -> Config:
     else:
         values["model"]["architecture"] = resolve_architecture(config.model, preparation["size"])
         values["model"]["encoder"] = None
-    values["loss"].update(_mask_loss_in_force(config, data) if masks else _loss_in_force(config, data))
+    sized = config.preparation.model_copy(update={key: preparation[key] for key in ("size", "channels")})
+    loss = _mask_loss_in_force(config.model_copy(update={"preparation": sized}), data) if masks else _loss_in_force(config, data)
+    values["loss"].update(loss)
     section["classes"] = config.data.classes or data.source.listed or data.source.classes
     section["task"] = data.source.task
     if section["masks"]["values"] == "auto":
@@ -184,16 +187,8 @@ def _check_settings(config: Config, masks: bool) -> None:
 
 
 def _mask_loss_in_force(config: Config, data: Data) -> dict[str, Any]:
-    """Type and weights of the loss as numbers; "auto" weights come from up to `MASKS_READ` masks of train."""
-    rows = data.rows["train"]
-    some = rows[np.unique(np.linspace(0, len(rows) - 1, MASKS_READ).astype(int))]
-    assert data.source.masks is not None, "a segmentation has masks"
-    auto = "auto" in (config.loss.pos_weight, config.loss.alpha)
-    planes = [data.source.masks.read(int(row)) for row in (some if auto else some[:1])]
-    known = np.array([[(plane != IGNORED).sum() for plane in mask] for mask in planes])
-    foreground = np.array([[(plane == 1).sum() for plane in mask] for mask in planes])
-    shares = np.divide(foreground, known, out=np.full(known.shape, np.nan), where=known > 0)
-    counts = MaskCounts(data.source.exclusive, shares, known.max(axis=1).astype(np.float64), config.training.batch_size)
+    """Type and weights of the loss as numbers; "auto" weights come from masks of train, cut and drawn as training will."""
+    counts = _mask_counts(config, data, "auto" in (config.loss.pos_weight, config.loss.alpha))
     specs = [resolve_mask_loss(config.loss, counts, name) for name, _ in stages(config.loss)]
     idle = unused_mask_settings(config.loss, specs)
     if idle:
@@ -207,6 +202,22 @@ def _mask_loss_in_force(config: Config, data: Data) -> dict[str, Any]:
             weights = next((found for spec in specs if (found := getattr(spec, name)) is not None), None)
             resolved[name] = None if weights is None else tuple(round(float(weight), 6) for weight in weights)
     return resolved
+
+
+def _mask_counts(config: Config, data: Data, many: bool) -> MaskCounts:
+    """Of masks of train: one of them, or, where weights depend on them, up to `MASKS_READ`, or as many patches as they give."""
+    masks, rows = data.source.masks, data.rows["train"]
+    assert masks is not None, "a segmentation has masks"
+    if many and (config.data.patches is not None or data.draw_weights is not None):
+        foreground, known = drawn_pixels(masks_alone(config, data), MASKS_READ)
+    else:
+        some = rows[np.unique(np.linspace(0, len(rows) - 1, MASKS_READ if many else 1).astype(int))]
+        planes = [masks.read(int(row)) for row in some]
+        foreground, known = (
+            np.array([[(plane == 1).sum() for plane in mask] for mask in planes]),
+            np.array([[(plane != IGNORED).sum() for plane in mask] for mask in planes]),
+        )
+    return MaskCounts.of(data.source.exclusive, foreground, known, config.training.batch_size)
 
 
 def _loss_in_force(config: Config, data: Data) -> dict[str, Any]:
