@@ -171,6 +171,14 @@ def test_squeeze_and_excitation_is_found_out() -> None:
     assert not build(architecture="segformer", encoder="timm:resnet18").has_global_operation
 
 
+def test_an_encoder_built_for_one_size_says_so_before_training() -> None:
+    model = build(channels=3, architecture="unet", encoder="timm:swin_tiny_patch4_window7_224").train()
+    with pytest.raises(ModelError, match=r"cannot take images of 64 x 64 pixels.*resnet50"):
+        model.check_sizes(64)
+    assert model.training
+    build(width=4).check_sizes(64, 80)
+
+
 def test_the_compact_network_learns_a_line_of_one_pixel() -> None:
     """Bright lines that are one pixel wide, among noise and dark ones."""
     random = torch.Generator().manual_seed(0)

@@ -221,6 +221,23 @@ def test_settings_that_the_task_does_not_read_are_refused_at_once(tiny: Tiny, ti
         train_run(tiny_masks(data={"patches": {"size": 64}}, preparation={"size": 48}))
 
 
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ({"architecture": "unet", "encoder": "timm:resnet18", "width": 8}, r"model\.width: only of use in .* compact"),
+        ({"architecture": "compact", "dropout": 0.5}, r"model\.dropout: only of use in classification"),
+    ],
+)
+def test_settings_of_another_network_are_refused(tiny_masks: Tiny, model: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        train_run(tiny_masks(model={**MASKS["model"], "width": 16, "levels": 4, **model}))
+
+
+def test_one_image_a_batch_is_refused_where_the_network_cannot_use_it(tiny_masks: Tiny) -> None:
+    with pytest.raises(ConfigError, match="deeplabv3plus"):
+        tiny_masks(model={"architecture": "deeplabv3plus", "width": 16, "levels": 4}, training={"batch_size": 1})
+
+
 def test_outputs_that_are_not_finite_stop_the_run_and_keep_it(tiny_masks: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     true_forward = Segmentation.forward
 

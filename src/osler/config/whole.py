@@ -45,6 +45,11 @@ class Config(Section):
             )
         if loss.type in ("bce", "focal") and task == "multiclass":
             raise ValueError(f"loss.type {loss.type} treats classes as independent; the task is multiclass: use cross_entropy")
+        if self.model.architecture == "deeplabv3plus" and self.training.batch_size == 1:
+            raise ValueError(
+                "training.batch_size 1: deeplabv3plus normalises one mean of each image over the batch, which takes two images: "
+                "use 2 or more, or another architecture"
+            )
         backbone = self.model.encoder if self.model.architecture in SEGMENTERS else self.model.architecture
         if self.model.pretrained == "embedded" and backbone not in ("auto", "efficientnet_lite0"):
             raise ValueError(

@@ -108,6 +108,27 @@ class Segmenter(Network):
         """Starts the output, and those of deep supervision, at a constant prediction: (K,) finite logits."""
         self.head.set_output_bias(logits)
 
+    @torch.no_grad()
+    def check_sizes(self, *sides: int) -> None:
+        """Tries images of these sides in pixels, since some encoders are built for one size, and say so only when they run.
+
+        Raises:
+            ModelError: one of them cannot be taken.
+        """
+        training = self.training
+        self.eval()
+        try:
+            for side in sorted({*sides}):
+                self._levels(torch.zeros(1, self.mean.shape[1], side, side, device=self.mean.device), False)
+        except (RuntimeError, AssertionError, ValueError) as error:
+            raise ModelError(
+                f"model.encoder: this network cannot take images of {side} x {side} pixels: {on_one_line(error)}. Use an encoder of "
+                f"convolutions, such as {EMBEDDED_ENCODER} or resnet50, or the size that this one is built for as "
+                "preparation.size, without data.patches and prediction.tile."
+            ) from error
+        finally:
+            self.train(training)
+
     @property
     def has_global_operation(self) -> bool:
         """Whether a pixel's logits depend on what is arbitrarily far away, as with pooling, attention or norms over an image.

@@ -233,6 +233,7 @@ def build_segmentation(config: Config, data: Data, cache: PackedCache, masks: Ma
     loss = StagedLoss([(resolve_mask_loss(config.loss, counts, name), epochs) for name, epochs in stages(config.loss)])
     seen = patches.size if patches is not None else size
     model = build_segmenter(config.model, SegmenterSpec(len(source.classes), channels, seen, source.exclusive))
+    model.check_sizes(seen, config.prediction.tile or size)
     if (config.prediction.tile is not None or patches is not None) and model.has_global_operation:
         model.notes = (
             *model.notes,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from osler.config import Config, load_config
+from osler.config import Config, ModelConfig, load_config
 from osler.data.load import Data, load_data
 from osler.data.unaugmented import drawn_pixels, masks_alone
 from osler.errors import ConfigError, DataError, RunError
@@ -142,10 +142,18 @@ def _probe(data: Data) -> list[ImageInfo]:
 def _check_depth(config: Config, infos: list[ImageInfo]) -> None:
     deep = [info for info in infos if info.bits > 8]
     if deep and config.preparation.range is None:
+        of_dicom = all(info.format == "dicom" for info in deep)
+        ways = "window (as the DICOM file asks viewers to show it), " if of_dicom else "dtype (the type's full range), "
         raise ConfigError(
             f"preparation.range: {len(deep)} of {len(infos)} images looked at have {deep[0].bits} bits a channel, and how their "
-            "values become 0–255 must be said: dtype (the type's full range), [low, high], or {percentile: [0.5, 99.5]}. "
-            "`osler init` proposes one from the pixels."
+            f"values become 0–255 must be said: {ways}[low, high], or {{percentile: [0.5, 99.5]}}. `osler init` proposes one from "
+            "the pixels."
+        )
+    without = sorted({info.format for info in deep} - {"dicom"})
+    if config.preparation.range == "window" and without:
+        raise ConfigError(
+            "preparation.range window: only DICOM files say how they are to be shown, and images of more than 8 bits are "
+            f"{' and '.join(without)} too. Use dtype, [low, high], or {{percentile: [0.5, 99.5]}}."
         )
 
 
@@ -162,11 +170,18 @@ def _check_settings(config: Config, masks: bool) -> None:
         "prediction.flips": config.prediction.flips,
         "loss.schedule": bool(config.loss.schedule),
     }
-    of_labels = {"model.head": bool(config.model.head), "model.attention": config.model.attention}
+    of_labels = {
+        "model.head": bool(config.model.head),
+        "model.attention": config.model.attention,
+        "model.dropout": _changed(config.model, "dropout"),
+    }
     idle = [key for key, given in (of_labels if masks else of_masks).items() if given]
     if idle:
         kind = "classification" if masks else "segmentation"
         raise ConfigError(f"{', '.join(idle)}: only of use in {kind}, which this task is not. Leave out.")
+    own = [f"model.{name}" for name in ("width", "levels") if _changed(config.model, name)]
+    if own and (not masks or resolve_segmenter(config.model) != "compact"):
+        raise ConfigError(f"{', '.join(own)}: only of use in model.architecture compact, a segmenter. Leave out.")
     patches, size = config.data.patches, config.preparation.size
     if patches is not None and size != "auto" and patches.size > size:
         raise ConfigError(f"data.patches.size {patches.size}: larger than the images, of preparation.size {size}. Make one fit.")
@@ -202,6 +217,10 @@ def _mask_loss_in_force(config: Config, data: Data) -> dict[str, Any]:
             weights = next((found for spec in specs if (found := getattr(spec, name)) is not None), None)
             resolved[name] = None if weights is None else tuple(round(float(weight), 6) for weight in weights)
     return resolved
+
+
+def _changed(section: ModelConfig, name: str) -> bool:
+    return bool(getattr(section, name) != ModelConfig.model_fields[name].default)
 
 
 def _mask_counts(config: Config, data: Data, many: bool) -> MaskCounts:

@@ -187,6 +187,7 @@ def write_facts(
         "model.architecture": config.model.architecture,
         "model.pretrained": config.model.pretrained,
         "model.parameters": sum(parameter.numel() for parameter in task.model.parameters()),
+        "model.dropout": None if task.kind == "segmentation" else config.model.dropout,
         **task.facts(),
         **_training_facts(config, plan, machine),
         "notes": [*data.notes, *cache.notes, *(f"{split}: {note}" for split in masks for note in masks[split].notes)],
@@ -246,7 +247,6 @@ def _training_facts(config: Config, plan: Plan, machine: Machine) -> dict[str, A
         "training.weight_decay": training.weight_decay,
         "training.clip_norm": training.clip_norm,
         "training.ema": training.ema,
-        "model.dropout": config.model.dropout,
         "model.output_bias": config.model.output_bias,
         **_augmentation_facts(config),
     }
