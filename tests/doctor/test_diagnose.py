@@ -484,14 +484,16 @@ def test_a_log_that_keeps_empty_cases_apart_has_no_conflict_of_conventions() -> 
 
 
 def test_a_network_that_starts_at_the_share_of_foreground_is_not_called_empty() -> None:
-    share = [0.006] * 5
-    starting = {"val.foreground.true": share, "val.foreground.predicted": [0.0] * 5, "val.probability.mean": [0.005] * 5}
+    starting = {"val.foreground.true": [0.006] * 12, "val.foreground.predicted": [0.0] * 12, "val.probability.mean": [0.005] * 12}
     facts = {"task": "segmentation", "loss.type": "enhanced"}
 
-    def found(columns: Columns, epochs: int) -> list[str]:
-        run = replace(chart({name: values[:epochs] for name, values in columns.items()}, facts), reader="osler")
+    def found(columns: Columns, epochs: int, planned: float = 6) -> list[str]:
+        stated = {**facts, "training.epochs": planned}
+        run = replace(chart({name: values[:epochs] for name, values in columns.items()}, stated), reader="osler")
         return [finding.id for finding in diagnose(run).findings]
 
     assert "empty_masks" not in found(starting, 2)
     assert "empty_masks" in found(starting, 5)
-    assert "empty_masks" in found({**starting, "val.probability.mean": [1e-5] * 5}, 1)
+    assert "empty_masks" not in found(starting, 5, planned=85), "of a long plan nothing is missing yet"
+    assert "empty_masks" in found(starting, 12, planned=85)
+    assert "empty_masks" in found({**starting, "val.probability.mean": [1e-5] * 12}, 1, planned=85)

@@ -117,7 +117,8 @@ def _lasting(case: Case, split: str, empty: NDArray[np.bool_], share: float) -> 
         return False
     probability = case.chart.points(f"{split}.probability.mean")[1]
     if len(probability) and case.chart.reader == "osler":
-        return bool(probability[-1] < FALLEN * share) or (len(empty) >= STAYING and bool(empty[-STAYING:].all()))
+        stayed = len(empty) >= STAYING and bool(empty[-STAYING:].all()) and not case.early
+        return bool(probability[-1] < FALLEN * share) or stayed
     return int(empty.sum()) >= min(2, len(empty))
 
 
