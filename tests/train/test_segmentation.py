@@ -177,6 +177,14 @@ def test_weights_and_the_start_of_the_output_are_those_of_patches_as_they_are_cu
     assert weight < 0.5 * (1 - whole) / whole
 
 
+def test_the_loss_told_of_training_is_of_the_finest_level_as_in_evaluation_and_in_the_floor(tiny_masks: Tiny) -> None:
+    model = {**MASKS["model"], "deep_supervision": True}
+    run = train_run(tiny_masks(model=model, training={"epochs": 1, "learning_rate": 1e-9}, augmentation=None))
+    figures = read_vitals(run.vitals_file)[0]["train"]
+    parts = figures["loss_parts"]
+    assert figures["loss"]["value"] == pytest.approx(0.4 * parts["bce"] + 0.4 * parts["dice"] + 0.2 * parts["focal"], rel=1e-4)
+
+
 def write_pairs(folder: Path, count: int, size: tuple[int, int] = (40, 52), radius: int = 5) -> None:
     random = np.random.default_rng(0)
     for name in ("images", "masks"):

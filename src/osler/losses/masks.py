@@ -116,7 +116,8 @@ class DeepSupervision(nn.Module):
             total += weight
             coarse = coarse_masks(masks, (level.shape[2], level.shape[3]), self.spec.exclusive)
             values = values + weight * self.loss(level, coarse).values
-        return LossTerms(values / total, finest.weights), parts
+        several = len(levels) > 1
+        return LossTerms(values / total, finest.weights, finest=finest.values.detach() if several else None), parts
 
 
 def coarse_masks(masks: Tensor, size: tuple[int, int], exclusive: bool) -> Tensor:

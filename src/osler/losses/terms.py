@@ -18,11 +18,18 @@ class LossTerms(NamedTuple):
         values: (B,) float32 (float64 for float64 logits); 0 where nothing is known of a sample.
         weights: (B,) the same type; without gradient.
         parts: mean of each part of a combined loss, scalars without gradient; None for a plain loss.
+        finest: (B,) the values of a decoder's finest level alone, without gradient, where `values` hold several levels.
     """
 
     values: Tensor
     weights: Tensor
     parts: Mapping[str, Tensor] | None = None
+    finest: Tensor | None = None
+
+    @property
+    def told(self) -> Tensor:
+        """(B,) what is reported: the values that an evaluation has too, and a floor."""
+        return self.values if self.finest is None else self.finest
 
     def mean(self) -> Tensor:
         """The mean loss, a scalar. 0, with gradients of zero, where no target of the batch is known."""

@@ -57,7 +57,7 @@ class Outputs(ABC):
         """Adds a batch."""
 
     def _keep(self, batch: Batch, terms: LossTerms, **tensors: Tensor) -> None:
-        for name, tensor in {**tensors, "values": terms.values, "weights": terms.weights}.items():
+        for name, tensor in {**tensors, "values": terms.told, "weights": terms.weights}.items():
             self.tensors.setdefault(name, []).append(tensor.detach())
         self.rows.append(batch.rows)
 

@@ -195,7 +195,7 @@ def train_mode_gap(task: Task, batch: Batch, state: TrainingState) -> dict[str, 
         _seed(state.config.training.seed, 0, 0)
         with state.machine.autocast():
             _, terms = task.forward(model, batch)
-        losses[mode] = float(terms.values.sum() / terms.weights.sum().clamp_min(1e-12))
+        losses[mode] = float(terms.told.sum() / terms.weights.sum().clamp_min(1e-12))
     for name, buffer in model.named_buffers():
         buffer.copy_(kept[name])
     return {**losses, "n": len(batch.rows)}
