@@ -497,3 +497,11 @@ def test_a_network_that_starts_at_the_share_of_foreground_is_not_called_empty() 
     assert "empty_masks" not in found(starting, 5, planned=85), "of a long plan nothing is missing yet"
     assert "empty_masks" in found(starting, 12, planned=85)
     assert "empty_masks" in found({**starting, "val.probability.mean": [1e-5] * 12}, 1, planned=85)
+
+
+def test_a_rate_that_was_raised_late_and_fell_again_was_not_spent_early() -> None:
+    epochs = np.arange(1, 21)
+    rates = np.where(epochs < 13, 1e-6, 3e-3 * (20.5 - epochs) / 8)
+    rates[-3:] = 1e-6
+    columns = {"val.auc": 0.6 + 0.012 * epochs, "learning_rate": rates}
+    assert "rate_spent_early" not in [found.id for found in diagnose(chart(columns, {"task": "binary"})).findings]

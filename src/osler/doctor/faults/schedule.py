@@ -67,7 +67,8 @@ def rate_spent_early(case: Case) -> Signs | Lacking | None:
         return Lacking("four epochs of the learning rate")
     epochs, rates = case.chart.points("learning_rate")
     peak = max(float(rates.max()), float(np.nanmax(case.chart.values("learning_rate.start"), initial=0.0)))
-    small = rates < 0.01 * peak
+    # A rate that is raised later was not spent before.
+    small = (rates < 0.01 * peak) & (np.arange(len(rates)) >= int(rates.argmax()))
     share = float(small.mean())
     if share <= 0.3 or small.sum() < 3 or not small[-1]:
         return None
