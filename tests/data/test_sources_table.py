@@ -123,13 +123,27 @@ class TestLabelColumns:
             load(path, classes=["x", "y", "z"], task="multiclass")
 
     def test_other_values_are_listed_with_columns_and_lines(self, tmp_path: Path) -> None:
-        path = write(tmp_path, "image,Mass,Edema\na.png,-1,0\nb.png,1,yes\nc.png,-1,0\n")
+        path = write(tmp_path, "image,Mass,Edema\na.png,-2,0\nb.png,1,yes\nc.png,-2,-1\n")
         with pytest.raises(DataError) as caught:
             load(path, classes=["Mass", "Edema"])
         message = str(caught.value)
-        assert "label column 'Mass' holds '-1' in 2 rows (line 2, line 4)" in message
-        assert "CheXpert" in message
+        assert "label column 'Mass' holds '-2' in 2 rows (line 2, line 4)" in message
         assert "label column 'Edema' holds 'yes' in 1 row (line 3)" in message
+        assert "labels are uncertain in 1 row (Edema 1; first: line 4). Say what that means by data.uncertain: ignore" in message
+
+    @pytest.mark.parametrize(
+        ("policy", "expected"),
+        [("ignore", [[None, 0], [1, None]]), ("negative", [[0, 0], [1, 0]]), ("positive", [[1, 0], [1, 1]])],
+    )
+    def test_uncertain_cells_mean_what_the_config_says_and_blank_ones_something_else(
+        self, tmp_path: Path, policy: str, expected: list[list[float]]
+    ) -> None:
+        path = write(tmp_path, "image,x,y\na.png,-1,\nb.png,1,-1.0\n")
+        samples = load(path, classes=["x", "y"], uncertain=policy, unknown="negative")
+        assert columns(samples) == expected
+        meaning = "unknown" if policy == "ignore" else policy
+        assert f"2 uncertain labels taken as {meaning} (data.uncertain: {policy})." in samples.notes
+        assert "1 blank label taken as negative (data.unknown: negative)." in samples.notes
 
     def test_lines_are_those_of_the_file(self, tmp_path: Path) -> None:
         path = write(tmp_path, "image,Mass\n\na.png,1\n\n,\nb.png,5\n")

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from osler.config import SplitConfig
@@ -136,7 +138,7 @@ class TestDrawn:
 
     def test_notes(self) -> None:
         samples = random_samples(300, 150, (0.3,))
-        note = split_notes(samples, split_samples(samples, SplitConfig()))[0]
+        note = split_notes(samples, split_samples(samples, SplitConfig()), SplitConfig())[0]
         assert note.startswith("The splits were drawn, stratified by label, patients kept whole (train 2")
 
 
@@ -146,7 +148,7 @@ class TestKept:
         samples = make([[0], [1]] * 5, split=given)
         split = split_samples(samples, SplitConfig())
         assert split.tolist() == given
-        assert "those of the source (train 6, val 2, test 2)" in split_notes(samples, split)[0]
+        assert "those of the source (train 6, val 2, test 2)" in split_notes(samples, split, SplitConfig())[0]
 
     def test_val_is_cut_from_train_by_patient_where_only_test_is_given(self) -> None:
         patients = np.repeat(np.arange(100), 4)
@@ -158,7 +160,7 @@ class TestKept:
         assert set(counts) == {"train", "val"}
         assert abs(counts["val"] - 320 * 0.15 / 0.85) <= 4
         assert shared_patients(samples, split) == 0
-        assert "val was cut from train" in split_notes(samples, split)[0]
+        assert "val was cut from train" in split_notes(samples, split, SplitConfig())[0]
 
     def test_test_is_cut_too_unless_its_ratio_is_0(self) -> None:
         samples = make([[0], [1]] * 50, split=["train"] * 80 + ["val"] * 20)
@@ -169,7 +171,7 @@ class TestKept:
         samples = make([[0], [1]] * 50, split=["test"] * 20 + [""] * 80)
         split = split_samples(samples, SplitConfig(ratio=(0.6, 0.2, 0.2)))
         assert collections.Counter(split.tolist()) == {"test": 20, "train": 60, "val": 20}
-        assert "drawn from what the source leaves open" in split_notes(samples, split)[0]
+        assert "drawn from what the source leaves open" in split_notes(samples, split, SplitConfig())[0]
 
     def test_an_open_image_goes_with_its_patient(self) -> None:
         patients = ["a"] * 10 + [f"p{row}" for row in range(90)]
@@ -181,11 +183,11 @@ class TestKept:
         samples = make([[0], [1], [0], [1]], ["a", "b", "a", "c"], ["train", "train", "val", "test"])
         split = split_samples(samples, SplitConfig())
         assert split.tolist() == ["train", "train", "val", "test"]
-        assert any("Images of 1 patient are in several splits (a)" in note for note in split_notes(samples, split))
+        assert any("Images of 1 patient are in several splits (a)" in note for note in split_notes(samples, split, SplitConfig()))
 
     def test_classes_absent_from_a_split_are_told(self) -> None:
         samples = make([[0, 1], [1, 0], [0, 1], [0, 0]], split=["train", "train", "val", "test"])
-        notes = split_notes(samples, split_samples(samples, SplitConfig()))
+        notes = split_notes(samples, split_samples(samples, SplitConfig()), SplitConfig())
         assert "val has no positive sample of c0: it cannot be scored there." in notes
         assert "val has no negative sample of c1: it cannot be scored there." in notes
         assert "test has no positive sample of c0, c1: it cannot be scored there." in notes
@@ -215,7 +217,115 @@ class TestRefused:
             split_samples(make([[0], [1]], split=["test", "test"]), SplitConfig())
 
 
+class TestFolds:
+    def test_every_sample_is_test_once_and_val_once(self) -> None:
+        samples = random_samples(600, 300, (0.3, 0.1))
+        splits = [split_samples(samples, SplitConfig(folds=5, fold=fold)) for fold in range(5)]
+        for name in ("test", "val"):
+            assert (np.sum([split == name for split in splits], axis=0) == 1).all()
+        for fold, split in enumerate(splits):
+            np.testing.assert_array_equal(split == "val", splits[(fold + 1) % 5] == "test")
+            assert shared_patients(samples, split) == 0
+
+    @settings(max_examples=60, deadline=None)
+    @given(data=st.data(), folds=st.integers(3, 8), seed=st.integers(0, 10**6), classes=st.integers(1, 6))
+    def test_folds_are_even_in_every_label_whatever_the_patients(self, data: Any, folds: int, seed: int, classes: int) -> None:
+        number = data.draw(st.integers(60, 400))
+        most = data.draw(st.integers(1, 4))
+        random = np.random.default_rng(seed)
+        patients = np.repeat(np.arange(number), random.integers(1, most + 1, number))
+        prevalence = random.uniform(0.02, 0.7, classes)
+        samples = make(random.random((len(patients), classes)) < prevalence, patients)
+        parts = [split_samples(samples, SplitConfig(folds=folds, fold=fold, seed=seed)) == "test" for fold in range(folds)]
+        assert (np.sum(parts, axis=0) == 1).all()
+        assert sum(len(set(patients[part])) for part in parts) == number
+        sizes = np.array([part.sum() for part in parts])
+        labels = np.array([samples.targets[part].sum(axis=0) for part in parts])
+        # A patient cannot be cut: no share can be nearer than the images of one.
+        assert np.abs(sizes - len(patients) / folds).max() <= 2 * most + 1
+        assert np.abs(labels - labels.mean(axis=0)).max() <= 2 * most + 1
+
+    def test_repeats_divide_differently_and_the_first_is_repeat_0(self) -> None:
+        samples = random_samples(300, 150, (0.3, 0.2))
+        first = split_samples(samples, SplitConfig(folds=4))
+        np.testing.assert_array_equal(first, split_samples(samples, SplitConfig(folds=4, fold=0, repeat=0)))
+        other = split_samples(samples, SplitConfig(folds=4, repeat=1))
+        assert (first != other).mean() > 0.3
+        assert (first != split_samples(samples, SplitConfig(folds=4, seed=7))).any()
+
+    def test_the_test_split_of_the_source_stays_and_folds_take_turns_as_val(self) -> None:
+        patients = np.repeat(np.arange(100), 4)
+        given_ = ["train"] * 240 + ["val"] * 80 + ["test"] * 80
+        samples = make(np.random.default_rng(0).random((400, 2)) < 0.3, patients, given_)
+        configs = [SplitConfig(folds=4, fold=fold) for fold in range(4)]
+        splits = [split_samples(samples, config) for config in configs]
+        assert all((split[320:] == "test").all() and (split[:320] != "test").all() for split in splits)
+        assert (np.sum([split[:320] == "val" for split in splits], axis=0) == 1).all()
+        note = split_notes(samples, splits[1], configs[1])[0]
+        assert note.startswith("Fold 1 of 4 (counted from 0) is val; test stays as it is given; drawn stratified by label")
+
+    def test_two_folds_without_test(self) -> None:
+        samples = random_samples(200, None, (0.5,))
+        with pytest.raises(DataError, match="2 leaves nothing to train on"):
+            split_samples(samples, SplitConfig(folds=2))
+        split = split_samples(samples, SplitConfig(folds=2, ratio=(0.5, 0.5, 0)))
+        assert collections.Counter(split.tolist()) == {"train": 100, "val": 100}
+
+    def test_named_test_patients_stay_out_of_the_folds(self) -> None:
+        samples = make(np.eye(40) % 2, patients=[f"p{number // 2}" for number in range(40)])
+        config = SplitConfig(folds=3, test=("p3",))
+        split = split_samples(named_splits(samples, config), config)
+        assert np.flatnonzero(split == "test").tolist() == [6, 7]
+
+    def test_without_regard_to_patients(self) -> None:
+        samples = random_samples(400, 60, (0.3,))
+        assert shared_patients(samples, split_samples(samples, SplitConfig(folds=4, by_patient=False))) > 10
+
+    def test_fewer_patients_than_folds(self) -> None:
+        samples = make([[0], [1]] * 5, patients=["a", "b", "c", "d"] * 2 + ["a", "b"])
+        with pytest.raises(
+            DataError, match=r"4 patients cannot be divided into 5 folds\. Add patients, lower data\.split\.folds"
+        ):
+            split_samples(samples, SplitConfig(folds=5))
+        assert set(split_samples(samples, SplitConfig(folds=4))) == set(SPLITS)
+
+    def test_notes_say_which_fold_is_what(self) -> None:
+        samples, config = random_samples(300, 150, (0.3,)), SplitConfig(folds=5, fold=4, repeat=2)
+        note = split_notes(samples, split_samples(samples, config), config)[0]
+        assert note.startswith(
+            "Fold 4 of 5 (counted from 0, repeat 2) is test, fold 0 is val; drawn stratified by label, patients"
+        )
+
+    @pytest.mark.parametrize(
+        ("values", "said"),
+        [
+            ({"fold": 1}, "fold and repeat are read where folds says"),
+            ({"repeat": 1}, "fold and repeat are read where folds says"),
+            ({"folds": 5, "fold": 5}, "fold 5: the 5 folds are counted from 0, up to 4"),
+            ({"folds": 5, "val": ("a",)}, "each fold is val in its turn"),
+            ({"folds": 1}, "greater than or equal to 2"),
+        ],
+    )
+    def test_settings_that_make_no_sense(self, values: dict[str, Any], said: str) -> None:
+        with pytest.raises(ValueError, match=said):
+            SplitConfig(**values)
+
+
 class TestSubset:
+    @settings(max_examples=60, deadline=None)
+    @given(seed=st.integers(0, 10**6), number=st.integers(30, 300), share=st.floats(0.05, 0.95), most=st.integers(1, 8))
+    def test_no_patient_is_ever_cut(self, seed: int, number: int, share: float, most: int) -> None:
+        random = np.random.default_rng(seed)
+        patients = np.repeat(np.arange(number), random.integers(1, most + 1, number))
+        samples = make(random.random((len(patients), 2)) < (0.4, 0.1), random.permutation(patients))
+        assert samples.patients is not None
+        rows = stratified_subset(samples, share, seed)
+        inside = np.isin(samples.patients, samples.patients[rows])
+        np.testing.assert_array_equal(np.flatnonzero(inside), rows)
+        wanted = round(share * len(samples))
+        assert len(rows) <= max(wanted, most)
+        assert len(rows) >= wanted - most
+
     def test_a_share_keeps_labels_even_and_patients_whole(self) -> None:
         samples = random_samples(3000, 1500, (0.3, 0.05))
         rows = stratified_subset(samples, 0.2, seed=3)
@@ -271,11 +381,17 @@ def test_a_hash_knows_the_set_of_ids() -> None:
     assert split_hash(np.array(["a\udcff"])) != split_hash(np.array(["a"]))
 
 
-def test_the_whole_nih_table(real_sets: Path) -> None:
-    """112,120 films of 30,805 patients, 14 labels of which the rarest has 227: even to an image or two, in seconds."""
+@pytest.fixture(scope="module")
+def nih(real_sets: Path) -> Samples:
+    """112,120 films of 30,805 patients, 14 labels of which the rarest, Hernia, has 227; no images."""
     table = pd.read_csv(real_sets / "nih_metadata" / "Data_Entry_2017_v2020.csv.gz")
     labels = table["Finding Labels"].str.get_dummies("|").drop(columns="No Finding")
-    samples = make(labels.to_numpy(), table["Patient ID"])
+    return make(labels.to_numpy(), table["Patient ID"])
+
+
+def test_the_whole_nih_table(nih: Samples) -> None:
+    """Even to an image or two, in seconds."""
+    samples = nih
     started = time.process_time()
     split = split_samples(samples, SplitConfig())
     assert time.process_time() - started < 5
@@ -291,7 +407,27 @@ def test_the_whole_nih_table(real_sets: Path) -> None:
         assert abs(len(set(samples.patients[rows])) / 30_805 - share) < 0.002
     part = stratified_subset(samples, 0.2, 42)
     assert len(part) == 22_424
+    chosen = samples.take(part)
+    assert chosen.patients is not None
+    assert samples.patients is not None
+    assert np.isin(samples.patients, chosen.patients).sum() == len(part)  # whole patients
     assert (np.abs(samples.targets[part].mean(axis=0, dtype=float) / natural - 1) < 0.03).all()
+
+
+@pytest.mark.parametrize("folds", [5, 10])
+def test_folds_of_the_whole_nih_table(nih: Samples, folds: int) -> None:
+    """Every fold has its share of each label to two images, and its size to a few."""
+    started = time.process_time()
+    splits = [split_samples(nih, SplitConfig(folds=folds, fold=fold)) for fold in range(0, folds, 2)]
+    assert (time.process_time() - started) / len(splits) < 5
+    parts = [split == name for split in splits for name in ("test", "val")][:folds]
+    assert (np.sum(parts, axis=0) == 1).all()
+    assert shared_patients(nih, splits[0]) == 0
+    natural, shares = nih.targets.sum(axis=0, dtype=float), nih.targets.mean(axis=0, dtype=float)
+    for part in parts:
+        assert abs(part.mean() - 1 / folds) < 0.001
+        assert np.abs(nih.targets[part].sum(axis=0, dtype=float) - natural / folds).max() <= 2
+        assert np.abs(nih.targets[part].mean(axis=0, dtype=float) - shares).max() < 0.001
 
 
 def test_patients_that_the_configuration_names_go_where_it_says() -> None:

@@ -27,7 +27,7 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, Implic
 from osler.config import PreparationConfig  # noqa: E402
 from osler.errors import DataError  # noqa: E402
 from osler.imaging import dicom_codecs, dicom_file, dicom_isolation, dicom_pixels, read  # noqa: E402
-from osler.imaging.dicom import read_dicom  # noqa: E402
+from osler.imaging.dicom import probe_dicom, read_dicom  # noqa: E402
 from osler.imaging.dicom_isolation import DecoderError, decode_isolated  # noqa: E402
 from osler.imaging.preparation import Preparation  # noqa: E402
 from osler.imaging.raw import RawImage  # noqa: E402
@@ -363,6 +363,8 @@ def test_each_frames_own_scale_and_window() -> None:
         assert raw.window is not None
         assert raw.window.center == center
         assert (raw.spacing, raw.spacing_kind) == ((0.7, 0.8), "patient")
+        info = probe_dicom(io.BytesIO(data), "x", frame)
+        assert (info.spacing, info.spacing_kind) == ((0.7, 0.8), "patient")
 
 
 def test_tiles_of_a_slide_are_no_image_unless_one_is_named() -> None:
@@ -370,6 +372,10 @@ def test_tiles_of_a_slide_are_no_image_unless_one_is_named() -> None:
     with pytest.raises(DataError, match=r"microscopic slide.*#frame=1"):
         decode_image(data, "x")
     np.testing.assert_array_equal(read_dicom(io.BytesIO(data), "x", 2).pixels, COLOUR)
+    with pytest.raises(DataError, match="microscopic slide"):
+        probe_dicom(io.BytesIO(data), "x")
+    info = probe_dicom(io.BytesIO(data), "x", 2)
+    assert (info.height, info.width, info.mode) == (*COLOUR.shape[:2], "rgb")
 
 
 def test_only_the_frame_that_is_read_is_taken_into_memory(tmp_path: Path) -> None:
@@ -419,9 +425,10 @@ def test_what_a_reader_should_know_is_noted() -> None:
         ({}, None, None),
     ],
 )
-def test_spacing_and_what_it_measures(elements: dict[str, Any], spacing: Any, kind: Any) -> None:
-    raw = decode_image(dicom(RAMP, **elements), "x")
-    assert (raw.spacing, raw.spacing_kind) == (spacing, kind)
+def test_spacing_and_what_it_measures(elements: dict[str, Any], spacing: Any, kind: Any, tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(dicom(RAMP, **elements))
+    raw, info = read_image(tmp_path / "x"), probe_image(tmp_path / "x")
+    assert (raw.spacing, raw.spacing_kind) == (info.spacing, info.spacing_kind) == (spacing, kind)
 
 
 @pytest.mark.parametrize(

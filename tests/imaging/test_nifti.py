@@ -128,6 +128,7 @@ def test_a_volume_is_no_image_unless_a_slice_is_named(tmp_path: Path) -> None:
     assert (raw.spacing, raw.spacing_kind, raw.low, raw.high) == ((2, 1), "patient", 0, 255)
     info = probe_image(f"{path}#z=4")
     assert (info.width, info.height, info.bits, info.format) == (5, 7, 8, "nifti")
+    assert (info.spacing, info.spacing_kind) == (raw.spacing, raw.spacing_kind)
     assert raw.pixels.shape == (7, 5)
     for z in (9, 99):
         with pytest.raises(DataError, match=f"slice {z} is asked for; it has 9, counted from 0"):
@@ -140,6 +141,32 @@ def test_a_volume_of_one_slice_is_an_image(tmp_path: Path) -> None:
     for shape in ((5, 7), (5, 7, 1), (5, 7, 1, 1)):
         (tmp_path / "x").write_bytes(bare(shape, body=bytes(range(35))))
         assert read_image(tmp_path / "x").pixels.shape == (7, 5)
+
+
+@pytest.mark.parametrize("form", ["RAS", "LPS", "PIR", "SAL"])
+def test_probing_tells_the_spacing_of_rows_and_columns_whatever_the_order_in_the_file(form: str, tmp_path: Path) -> None:
+    sides = {"R": 0.5, "L": 0.5, "A": 0.75, "P": 0.75, "I": 3.0, "S": 3.0}
+    start = nib().orientations.axcodes2ornt(form)
+    affine = np.zeros((4, 4))
+    for column, (axis, sign) in enumerate(start):
+        affine[int(axis), column] = sign * sides[form[column]]
+    affine[3, 3] = 1
+    path = tmp_path / "x.nii.gz"
+    nib().save(nib().Nifti1Image(VOXELS.astype(np.uint8), affine), path)
+    info = probe_image(f"{path}#z=0")
+    assert (info.spacing, info.spacing_kind) == ((0.75, 0.5), "patient")
+    raw = read_image(f"{path}#z=0")
+    assert (raw.spacing, raw.spacing_kind) == (info.spacing, info.spacing_kind)
+    assert raw.pixels.shape == (info.height, info.width)
+
+
+@pytest.mark.parametrize("side", [0.0, float("nan")])
+def test_a_spacing_that_is_not_stated_is_none_and_not_a_millimetre(side: float, tmp_path: Path) -> None:
+    path = tmp_path / "x.nii"
+    path.write_bytes(bare((5, 7, 1), body=bytes(35), width=("f", 80, side)))
+    assert (probe_image(path).spacing, read_image(path).spacing, read_image(path).spacing_kind) == (None, None, None)
+    path.write_bytes(bare((5, 7, 1), body=bytes(35), thickness=("f", 88, side)))
+    assert probe_image(path).spacing == read_image(path).spacing == (2, 1)
 
 
 def test_units_become_millimetres(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from osler.config.data import (
     PhantomConfig,
     PreparationConfig,
     SplitConfig,
+    TrialConfig,
 )
 from osler.config.loading import config_to_yaml, load_config, merge, parse_overrides, read_yaml, training_flags
 from osler.config.model import ARCHITECTURES, OVERLAP_LOSSES, SEGMENTERS, LossConfig, LossName, LossStage, ModelConfig, PartName
@@ -59,6 +60,7 @@ __all__ = [
     "SensitivityTarget",
     "SplitConfig",
     "TrainingConfig",
+    "TrialConfig",
     "config_to_yaml",
     "load_config",
     "merge",

@@ -74,12 +74,43 @@ class SplitConfig(Section):
     """Patients that are val (ids of samples, where patients are unknown); the others are divided as `ratio` says."""
     test: tuple[str, ...] = ()
     """As `val`, for test. Where both are given, all others are train."""
+    folds: Annotated[int, Field(ge=2)] | None = None
+    """Cross-validation: samples are divided into so many equal folds instead of by `ratio`; the source's own train and val are
+    divided anew. Null: one division by `ratio`."""
+    fold: Annotated[int, Field(ge=0)] = 0
+    """Fold that is test, from 0; the next, after the last the first, is val, and all others are train. Where test is given by the
+    source or by `test`, it stays, and so where its ratio is 0 it stays away: then this fold is val."""
+    repeat: Annotated[int, Field(ge=0)] = 0
+    """Each number divides into folds differently, for repeated cross-validation."""
 
     @model_validator(mode="after")
     def _in_one_split(self) -> SplitConfig:
         if both := sorted({*self.val} & {*self.test}):
             raise ValueError(f"{', '.join(both)}: given for val and for test; a patient belongs to one split")
         return self
+
+    @model_validator(mode="after")
+    def _folds_fit(self) -> SplitConfig:
+        if self.folds is None:
+            if self.fold or self.repeat:
+                raise ValueError("fold and repeat are read where folds says how many there are; give folds, or leave them out")
+        elif self.fold >= self.folds:
+            raise ValueError(f"fold {self.fold}: the {self.folds} folds are counted from 0, up to {self.folds - 1}")
+        elif self.val:
+            raise ValueError("val names patients, but with folds each fold is val in its turn; leave one of them out")
+        return self
+
+
+class TrialConfig(Section):
+    """A trial of a configuration that leaves the test set alone; `osler treat` trains its arms so."""
+
+    prove: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Share of val's patients that are set apart to prove with, in place of the test set; the others choose epoch and
+    threshold."""
+    train: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of train's patients to learn from, stratified."""
+    seed: int = 0
+    """Of both divisions."""
 
 
 class MasksConfig(Section):
@@ -119,10 +150,26 @@ class PatchConfig(Section):
 class DataConfig(Section):
     """Where samples come from, what their labels are, and how they are drawn."""
 
-    source: Literal["phantom", "folder", "csv", "npz", "masks"] = "phantom"
+    source: Literal[
+        "phantom",
+        "folder",
+        "csv",
+        "npz",
+        "masks",
+        "nih_cxr14",
+        "chexpert",
+        "rsna_pneumonia",
+        "siim_pneumothorax",
+        "ham10000",
+        "isic",
+        "chest_xray_folders",
+        "medmnist",
+    ] = "phantom"
+    """A form of data, or, from "nih_cxr14" on, a public set as it is published, whose classes, patients and official splits are
+    known."""
     path: Path | None = None
-    """Folder of class folders, CSV file, .npz file, or folder of images with masks. Relative paths are relative to the working
-    directory."""
+    """Folder of class folders, CSV file, .npz file, folder of images with masks, or folder of a public set. Relative paths are
+    relative to the working directory."""
     classes: tuple[str, ...] | None = None
     """Label names in order. Null: found in the data. For a two-class set the last is the positive one."""
     task: Literal["auto", "binary", "multiclass", "multilabel", "segmentation"] = "auto"
@@ -150,11 +197,18 @@ class DataConfig(Section):
     """csv: column that says train, val or test; null: found by the name "split"."""
     unknown: Literal["error", "ignore", "negative", "positive"] = "error"
     """What a blank label cell means. "ignore": it stays out of loss, counts, floors and scores."""
+    uncertain: Literal["error", "ignore", "negative", "positive"] = "error"
+    """What −1 in a column of 0 and 1 means, where a report is not sure of a finding; the policies that CheXpert's paper calls
+    U-Ignore, U-Zeros and U-Ones."""
     unreadable: Literal["error", "skip"] = "error"
     """What an unreadable image does: stop with the list of them, or be skipped and recorded."""
+    unreadable_limit: Share = 0.05
+    """`osler prepare` stops where a larger share of the images than this cannot be used; unless it is 0, one alone never does."""
     split: SplitConfig = SplitConfig()
     subset: Annotated[float, Field(gt=0, le=1)] | None = None
     """Share of the patients (or samples) to use, stratified."""
+    trial: TrialConfig | None = None
+    """Train on a part, choose on a part of val, and prove on the other. Null: the splits as they are."""
     dev_samples: Count | None = None
     """Development mode: at most so many samples over all splits, stratified."""
     sampler: Literal["none", "balanced", "inverse", "sqrt", "effective_number"] = "none"

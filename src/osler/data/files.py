@@ -116,6 +116,14 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name in ("__MACOSX", "Thumbs.db", "desktop.ini", "lost+found")
 
 
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder, or a link to one; a link that goes in a circle leads nowhere."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
 def list_images(folder: Path, most: int | None = None) -> Listing:
     """All image files below a folder; one directory scan a folder and no look at a file, so 100,000 take well under a second.
 
@@ -138,7 +146,7 @@ def list_images(folder: Path, most: int | None = None) -> Listing:
                 continue
             elif is_image_name(entry.name):
                 listing.names.append(prefix + entry.name)
-            elif entry.is_symlink() and entry.is_dir():
+            elif entry.is_symlink() and is_folder(entry):
                 listing.links += 1
             else:
                 listing.others[PurePosixPath(entry.name).suffix.lower()] += 1
@@ -222,27 +230,26 @@ def _existing(paths: set[str], root: Path) -> set[str]:
 
 
 def _match(wanted: dict[str, str], names: list[str]) -> tuple[dict[str, str], dict[str, list[str]]]:
-    """Cells that are the end of one file's path, the suffix of the file left out where the cell has none; and of several."""
-    ends: dict[str, list[str]] = {}
-    for name in names:
-        last = name[name.rfind("/") + 1 :]
-        ends.setdefault(last, []).append(name)
-        ends.setdefault(last[: last.rfind(".")], []).append(name)
+    """Cells that are the end of one file's path, part by part, the suffix of the file left out where the cell has none; and those
+    that are the end of several.
+
+    >>> _match({"a/1": "a/1", "2.png": "2.png"}, ["x/a/1.png", "y/2.png", "z/2.png"])
+    ({'a/1': 'x/a/1.png'}, {'2.png': ['y/2.png', 'z/2.png']})
+    """
     meant: dict[str, str] = {}
     several: dict[str, list[str]] = {}
-    for cell, path in wanted.items():
-        fits = [name for name in ends.get(path[path.rfind("/") + 1 :], ()) if _is_end(path, name)]
-        if len(fits) == 1:
-            meant[cell] = fits[0]
-        elif fits:
-            several[cell] = fits
+    # By depth: sets that call each study's film the same, such as view1_frontal.jpg, have 100,000 files of one name.
+    for depth in {path.count("/") for path in wanted.values()}:
+        ends: dict[str, list[str]] = {}
+        for name in names:
+            end = "/".join(name.rsplit("/", depth + 1)[-depth - 1 :])
+            if name.count("/") >= depth:
+                ends.setdefault(end, []).append(name)
+                ends.setdefault(end[: end.rfind(".")], []).append(name)
+        for cell, path in wanted.items():
+            fits = ends.get(path, []) if path.count("/") == depth else []
+            if len(fits) == 1:
+                meant[cell] = fits[0]
+            elif fits:
+                several[cell] = fits
     return meant, several
-
-
-def _is_end(path: str, name: str) -> bool:
-    """Whether a path is the end of a file's, part by part.
-
-    >>> _is_end("a/1.png", "images/a/1.png"), _is_end("1", "images/1.png"), _is_end("1.png", "images/11.png")
-    (True, True, False)
-    """
-    return f"/{name}".endswith(f"/{path}") or f"/{name[: name.rfind('.')]}".endswith(f"/{path}")

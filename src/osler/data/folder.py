@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -9,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osler.config import DataConfig
-from osler.data.files import FileImages, Listing, is_hidden, is_image_name, list_images
-from osler.data.labels import absent_names, exclusive_labels
+from osler.data.files import FileImages, Listing, is_folder, is_hidden, is_image_name, list_images
+from osler.data.labels import absent_names, exclusive_labels, plain
 from osler.data.messages import count, raise_faults, require_path, some
 from osler.data.patients import patients_of_paths
 from osler.data.samples import SPLITS, Samples
 from osler.data.split import split_name
 from osler.errors import DataError, nearest
 
-__all__ = ["class_folders", "folder_samples", "patients_of_names"]
+__all__ = ["class_folders", "folder_samples", "folders_in", "patients_of_names"]
 
 # File names that state a patient; the group is the id. A pattern counts only when every file of a class follows it.
 PATIENT_PATTERNS: dict[str, re.Pattern[str]] = {
@@ -35,6 +36,7 @@ def folder_samples(config: DataConfig) -> Samples:
     assert config.path is not None, "the config requires a path for this source"
     root = require_path(config.path, "data.path")
     folders, notes = class_folders(root)
+    folders, besides = _without_masks(folders)
     listings = {(split, name): list_images(path) for (split, name), path in folders.items()}
     names = _class_names(root, listings, config)
     total = Listing()
@@ -58,7 +60,7 @@ def folder_samples(config: DataConfig) -> Samples:
         images=FileImages(root, ids),
         patients=patients,
         split=split if (split != "").any() else None,
-        notes=(*notes, *total.notes(), *labels.notes, *said),
+        notes=(*notes, *besides, *total.notes(), *labels.notes, *said),
         negative=labels.negative,
         listed=labels.listed,
     )
@@ -72,7 +74,7 @@ def class_folders(root: Path) -> tuple[dict[tuple[str, str], Path], tuple[str, .
     """
     if not root.is_dir():
         raise DataError(f"{root}: is a file; the source `folder` needs a folder of class folders")
-    inside = sorted(_folders(root))
+    inside = sorted(folders_in(root))
     as_split = {name: split for name in inside if (split := split_name(name)) is not None}
     if not as_split:
         found = {("", name): root / name for name in inside}
@@ -86,7 +88,7 @@ def class_folders(root: Path) -> tuple[dict[tuple[str, str], Path], tuple[str, .
         if twice:
             raise DataError(f"{root}: the folders {some(twice)} name the same split; keep one of them")
         ordered = sorted(as_split, key=lambda name: SPLITS.index(as_split[name]))
-        found = {(as_split[name], inner): root / name / inner for name in ordered for inner in sorted(_folders(root / name))}
+        found = {(as_split[name], inner): root / name / inner for name in ordered for inner in sorted(folders_in(root / name))}
         for name in ordered:
             notes += _loose_files(root / name, f"in {name}, outside its class folders")
     if not found:
@@ -97,12 +99,25 @@ def class_folders(root: Path) -> tuple[dict[tuple[str, str], Path], tuple[str, .
     return found, tuple(notes)
 
 
-def _folders(root: Path) -> list[str]:
-    return [entry.name for entry in root.iterdir() if entry.is_dir() and not is_hidden(entry.name)]
+def _without_masks(folders: dict[tuple[str, str], Path]) -> tuple[dict[tuple[str, str], Path], tuple[str, ...]]:
+    """Class folders, or the folder `images` in them where masks lie beside it: a mask is no image of the class."""
+    kept = {}
+    for key, path in folders.items():
+        inside = {plain(name): path / name for name in folders_in(path)}
+        kept[key] = inside["images"] if "images" in inside and "masks" in inside else path
+    cut = [str(path / "masks") for key, path in folders.items() if kept[key] != path]
+    return kept, (f"Masks beside images left out: {some(cut)}.",) if cut else ()
+
+
+def folders_in(root: Path) -> list[str]:
+    """Names of the folders in a folder, by one scan and no look at each file."""
+    with os.scandir(root) as entries:
+        return [entry.name for entry in entries if is_folder(entry) and not is_hidden(entry.name)]
 
 
 def _loose_files(folder: Path, where: str) -> list[str]:
-    loose = sum(is_image_name(entry.name) and entry.is_file() for entry in folder.iterdir())
+    with os.scandir(folder) as entries:
+        loose = sum(is_image_name(entry.name) and entry.is_file() for entry in entries)
     return [f"{count(loose, 'image')} {where} ignored."] if loose else []
 
 
@@ -113,7 +128,7 @@ def _class_names(root: Path, listings: dict[tuple[str, str], Listing], config: D
     empty = [str(root / split / name) for split, name in listings if full[name] == 0]
     faults = [f"class folders without images: {some(empty)}; fill or remove them"] if empty else []
     if not config.classes and len(found) == 1:
-        nested = {split_name(name) for name in _folders(root / found[0])} - {None}
+        nested = {split_name(name) for name in folders_in(root / found[0])} - {None}
         hint = f"data.path should be {root / found[0]}" if nested else "for a table of labels use data.source: csv"
         faults.append(f"there is only one class folder, {found[0]}; a classifier needs at least two: {hint}")
     if config.classes:

@@ -45,6 +45,9 @@ NEGATIVE_OF_TWO = NEGATIVE_NAMES | {
 }
 
 
+SAID = {"unknown": "blank", "uncertain": "uncertain"}
+
+
 @dataclass(frozen=True)
 class Labels:
     """Targets and what they mean.
@@ -170,22 +173,25 @@ def several_labels(targets: NDArray[np.float32], names: Sequence[str], config: D
     return replace(made, notes=(*made.notes, note))
 
 
-def unknown_fault(blank: NDArray[np.bool_], names: Sequence[str], places: NDArray[Any], policy: str) -> str | None:
+def unknown_fault(
+    blank: NDArray[np.bool_], names: Sequence[str], places: NDArray[Any], policy: str, kind: str = "unknown"
+) -> str | None:
     """What is wrong with unknown labels under `data.unknown: error`; None where nothing is.
 
     Args:
         blank: (N, K) cells that are unknown.
         names: K columns.
         places: (N,) where each row is, such as "line 7".
-        policy: `data.unknown`.
+        policy: `data.unknown`, or `data.uncertain`.
+        kind: "uncertain" for cells that say so, else "unknown".
     """
     rows = np.flatnonzero(blank.any(axis=1))
     if policy != "error" or not len(rows):
         return None
     per_column = [f"{name} {number:,}" for name, number in zip(names, blank.sum(axis=0), strict=True) if number]
     return (
-        f"labels are blank in {count(len(rows), 'row')} ({some(per_column, 8)}; first: {some(places[rows[:5]])}). "
-        "Say what that means by data.unknown: ignore (unknown: it stays out of loss and scores), negative or positive"
+        f"labels are {SAID[kind]} in {count(len(rows), 'row')} ({some(per_column, 8)}; first: {some(places[rows[:5]])}). "
+        f"Say what that means by data.{kind}: ignore (unknown: it stays out of loss and scores), negative or positive"
     )
 
 
@@ -211,14 +217,14 @@ def fill_unknown(labels: Labels, rows: NDArray[np.bool_], policy: str) -> Labels
     return replace(labels, targets=targets, notes=(*labels.notes, unknown_note(int(rows.sum()), policy)))
 
 
-def unknown_note(blanks: int, policy: str) -> str:
-    """A sentence for the run's notes.
+def unknown_note(blanks: int, policy: str, kind: str = "unknown") -> str:
+    """A sentence for the run's notes; arguments as in `unknown_fault`.
 
     >>> unknown_note(2, "negative")
     '2 blank labels taken as negative (data.unknown: negative).'
     """
     meaning = "unknown" if policy == "ignore" else policy
-    return f"{count(blanks, 'blank label')} taken as {meaning} (data.unknown: {policy})."
+    return f"{count(blanks, f'{SAID[kind]} label')} taken as {meaning} (data.{kind}: {policy})."
 
 
 def absent_names(wanted: Sequence[str], present: Sequence[str]) -> list[str]:

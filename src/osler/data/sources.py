@@ -7,6 +7,7 @@ from collections.abc import Callable
 from osler.config import DataConfig
 from osler.data.arrays import array_samples
 from osler.data.folder import folder_samples
+from osler.data.known import KNOWN
 from osler.data.masks import mask_samples
 from osler.data.masks_table import csv_samples
 from osler.data.phantom import phantom_samples
@@ -21,6 +22,7 @@ SOURCES: dict[str, Callable[[DataConfig], Samples]] = {
     "csv": csv_samples,
     "npz": array_samples,
     "masks": mask_samples,
+    **{name: known.read for name, known in KNOWN.items()},
 }
 
 

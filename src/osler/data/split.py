@@ -7,7 +7,6 @@ unknown labels, images without a finding. Groups are dealt out so that every spl
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -54,11 +53,12 @@ def split_samples(samples: Samples, config: SplitConfig) -> NDArray[np.str_]:
 
     What the source assigns is kept. Samples that it leaves open are dealt out to the splits that it does not name, in
     proportion of their ratios, an open image of an assigned patient going with the patient. Where nothing is open, splits
-    that the source does not name and whose ratio is above 0 are cut from train. `split_notes` says what was done.
+    that the source does not name and whose ratio is above 0 are cut from train. With `config.folds` it is cross-validation:
+    `_split_by_folds`. `split_notes` says what was done.
 
     Args:
         samples: N samples.
-        config: ratio, seed, and whether patients are kept whole.
+        config: ratio or folds, seed, and whether patients are kept whole.
 
     Returns:
         (N,) of "train", "val", "test".
@@ -71,6 +71,8 @@ def split_samples(samples: Samples, config: SplitConfig) -> NDArray[np.str_]:
     missing = [name for name in SPLITS if shares[name] > 0 and not (split == name).any()]
     groups = _groups(samples, config.by_patient)
     split = _with_their_patients(split, groups)
+    if config.folds is not None:
+        return _split_by_folds(samples, split, groups, config, config.folds)
     is_open = split == ""
     if is_open.any():
         if not missing:
@@ -87,11 +89,46 @@ def split_samples(samples: Samples, config: SplitConfig) -> NDArray[np.str_]:
         return split
     rows = np.flatnonzero(is_open)
     names, members = np.unique(groups[rows], return_inverse=True)
-    _enough_groups(len(names), into, samples, config)
+    _enough_groups(len(names), f"{count(len(into), 'split')} ({some(into)})", len(into), samples, config)
     share = np.array([shares[name] for name in into])
     dealt = _deal(_group_counts(samples, rows, members), share / share.sum(), config.seed)
     split[rows] = np.array(into)[dealt][members]
     return split
+
+
+def _split_by_folds(
+    samples: Samples, split: NDArray[np.str_], groups: NDArray[np.intp], config: SplitConfig, folds: int
+) -> NDArray[np.str_]:
+    """One division of cross-validation: fold `config.fold` is test and the next is val, or it is val where test is settled.
+
+    The next fold rather than samples drawn from the rest: over all folds each sample is then val once and test once, and val is
+    as even as test.
+    """
+    pool = np.flatnonzero(split != "test")
+    settled = _test_is_settled(split, config)
+    if folds == 2 and not settled:
+        raise DataError(
+            "data.split.folds: 2 leaves nothing to train on where one fold is test and one is val: use 3 or more, or set the "
+            "ratio of test in data.split.ratio to 0"
+        )
+    names, members = np.unique(groups[pool], return_inverse=True)
+    _enough_groups(len(names), count(folds, "fold"), folds, samples, config)
+    # Which of the pooled samples the source calls train or val has no part in this.
+    counts = _group_counts(replace(samples, split=None), pool, members)
+    fold = _deal(counts, np.full(folds, 1 / folds), (config.seed, config.repeat))[members]
+    result = np.full(len(samples), "test", dtype="<U5")
+    result[pool] = "train"
+    if settled:
+        result[pool[fold == config.fold]] = "val"
+    else:
+        result[pool[fold == config.fold]] = "test"
+        result[pool[fold == (config.fold + 1) % folds]] = "val"
+    return result
+
+
+def _test_is_settled(split: NDArray[np.str_], config: SplitConfig) -> bool:
+    """Whether a fold need not be test: there is one already, or none is wanted."""
+    return bool((split == "test").any()) or config.ratio[2] == 0
 
 
 def named_splits(samples: Samples, config: SplitConfig) -> Samples:
@@ -123,14 +160,15 @@ def named_splits(samples: Samples, config: SplitConfig) -> Samples:
     return replace(samples, split=split)
 
 
-def split_notes(samples: Samples, split: NDArray[np.str_]) -> tuple[str, ...]:
+def split_notes(samples: Samples, split: NDArray[np.str_], config: SplitConfig) -> tuple[str, ...]:
     """What a reader should know of a division, a sentence each: what was kept and drawn, shared patients, absent classes.
 
     Args:
         samples: as the source gave them.
         split: (N,) as `split_samples` returned it.
+        config: by which it was made.
     """
-    notes = [_origin(samples, split)]
+    notes = [_origin(samples, split, config)]
     if samples.patients is None:
         notes.append("Patients are unknown: each image counts as a patient of its own.")
     else:
@@ -152,12 +190,18 @@ def split_notes(samples: Samples, split: NDArray[np.str_]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _origin(samples: Samples, split: NDArray[np.str_]) -> str:
+def _origin(samples: Samples, split: NDArray[np.str_], config: SplitConfig) -> str:
     sizes = ", ".join(f"{name} {(split == name).sum():,}" for name in SPLITS if (split == name).any())
     given = np.full(len(split), "") if samples.split is None else samples.split
     kept = [name for name in SPLITS if (given == name).any()]
     drawn = [name for name in SPLITS if (split == name).any() and name not in kept]
     how = "stratified by label" + (", patients kept whole" if samples.patients is not None else "")
+    if config.folds is not None:
+        repeat = f", repeat {config.repeat}" if config.repeat else ""
+        settled = _test_is_settled(given, config)
+        role = "val" if settled else f"test, fold {(config.fold + 1) % config.folds} is val"
+        stays = "; test stays as it is given" if "test" in kept else ""
+        return f"Fold {config.fold} of {config.folds} (counted from 0{repeat}) is {role}{stays}; drawn {how} ({sizes})."
     if not drawn:
         return f"The splits are those of the source ({sizes})."
     if not kept:
@@ -225,24 +269,22 @@ def _group_counts(samples: Samples, rows: NDArray[np.intp], members: NDArray[np.
     return np.stack([*sums, np.ones(len(sums[0]))], axis=1)
 
 
-def _enough_groups(groups: int, into: Sequence[str], samples: Samples, config: SplitConfig) -> None:
-    if groups >= len(into):
+def _enough_groups(groups: int, into: str, parts: int, samples: Samples, config: SplitConfig) -> None:
+    if groups >= parts:
         return
     by_patient = samples.patients is not None and config.by_patient
-    advice = (
-        "Add patients, set a ratio of 0 for a split in data.split.ratio, or, knowing that figures will then be too good, "
-        "data.split.by_patient: false"
-        if by_patient
-        else "Add samples, or set a ratio of 0 for a split in data.split.ratio"
-    )
     what = "patient" if by_patient else "sample"
-    raise DataError(f"{count(groups, what)} cannot be divided into {count(len(into), 'split')} ({some(into)}). {advice}.")
+    fewer = "set a ratio of 0 for a split in data.split.ratio" if config.folds is None else "lower data.split.folds"
+    advice = f"Add {what}s, or {fewer}"
+    if by_patient:
+        advice = f"Add {what}s, {fewer}, or, knowing that figures will then be too good, data.split.by_patient: false"
+    raise DataError(f"{count(groups, what)} cannot be divided into {into}. {advice}.")
 
 
 # --- dealing out ------------------------------------------------------------------------------------------------------------
 
 
-def _deal(counts: Counts, shares: NDArray[np.float64], seed: int) -> NDArray[np.intp]:
+def _deal(counts: Counts, shares: NDArray[np.float64], seed: int | tuple[int, int]) -> NDArray[np.intp]:
     """(G,) part of each group, so that part s holds about `shares[s]` of every count, and a group at least.
 
     Groups with much of something rare come first. Each goes where it brings the parts nearest to their shares of what was
@@ -273,7 +315,7 @@ def _weights(totals: NDArray[np.float64]) -> NDArray[np.float64]:
     return weights
 
 
-def _rarest_first(scaled: Counts, seed: int) -> NDArray[np.intp]:
+def _rarest_first(scaled: Counts, seed: int | tuple[int, int]) -> NDArray[np.intp]:
     """Groups by the largest share of any count that they hold, to a factor of 2, and at random within that."""
     shuffled = np.random.default_rng(seed).permutation(len(scaled))
     rank = np.floor(np.log2(scaled[shuffled].max(axis=1)))

@@ -30,6 +30,7 @@ __all__ = [
     "named_column",
     "patient_cells",
     "read_table",
+    "samples_of_rows",
     "split_cells",
     "table_columns",
     "table_samples",
@@ -77,15 +78,40 @@ def table_samples(config: DataConfig) -> Samples:
     path = require_path(_given(config.path), "data.path")
     table = read_table(path)
     root = require_path(config.image_root or path.parent, "data.image_root")
-    columns = table_columns(table, config, root, path)
-    located = locate_images(table[columns.image].tolist(), root)
+    return samples_of_rows(table, table_columns(table, config, root, path), config, root, path)
+
+
+def samples_of_rows(
+    table: pd.DataFrame,
+    columns: Columns,
+    config: DataConfig,
+    root: Path,
+    where: Path,
+    folders: Sequence[str] = ("images", ""),
+    faults: Sequence[str] = (),
+) -> Samples:
+    """Samples from the rows of a table whose columns are known.
+
+    Args:
+        table: N rows of texts, as `read_table` gives them; the index may also say in words where a row stands.
+        columns: which column holds what.
+        config: what labels, blanks and absent files mean.
+        root: the folder that image paths are relative to.
+        where: begins the error, if there is one.
+        folders: below the root, searched in this order for what is not there as named.
+        faults: found before, reported with all others.
+
+    Raises:
+        DataError: as `table_samples`.
+    """
+    located = locate_images(table[columns.image].tolist(), root, folders)
     table, names, notes = _rows_with_files(table, located.names, columns, config)
-    faults = _file_faults(table, names, located.ambiguous, columns, root)
-    table, names, more = _without_repeats(table, names, columns, faults)
-    labels = _labels(table, columns, config, faults)
-    patients = patient_cells(table, columns.patient, faults)
-    split = split_cells(table, columns.split, faults)
-    raise_faults(path, faults)
+    found = [*faults, *_file_faults(table, names, located.ambiguous, columns, root)]
+    table, names, more = _without_repeats(table, names, columns, found)
+    labels = _labels(table, columns, config, found)
+    patients = patient_cells(table, columns.patient, found)
+    split = split_cells(table, columns.split, found)
+    raise_faults(where, found)
     assert labels is not None
     return Samples(
         ids=names,
@@ -216,8 +242,9 @@ def named_column(names: Sequence[str], wanted: Sequence[str], taken: Sequence[st
     return next((name for want in wanted for name in names if plain(name) == want and name not in taken), None)
 
 
-def _line(table: pd.DataFrame, row: int) -> str:
-    return f"line {int(table.index[row]) + 2}"
+def _places(table: pd.DataFrame) -> NDArray[np.str_]:
+    """(N,) where each row stands: "line 7", or what the index says."""
+    return np.array([place if isinstance(place, str) else f"line {place + 2}" for place in table.index.tolist()])
 
 
 # --- files ------------------------------------------------------------------------------------------------------------------
@@ -242,8 +269,8 @@ def _file_faults(
     faults = []
     blank = np.flatnonzero(cells == "")
     if len(blank):
-        lines = some(_line(table, int(row)) for row in blank[:5])
-        faults.append(f"column {columns.image!r} is blank in {count(len(blank), 'row')} ({lines})")
+        places = some(_places(table.iloc[blank[:5]]))
+        faults.append(f"column {columns.image!r} is blank in {count(len(blank), 'row')} ({places})")
     several = cells[cells.isin(list(ambiguous))]
     if len(several):
         cell = str(several.iloc[0]).replace("\\", "/")
@@ -273,7 +300,7 @@ def _without_repeats(
     if len(differing):
         faults.append(
             f"several rows for {count(differing[''].nunique(), 'image')} differ in label, patient or split: "
-            f"{some(f'{name} (line {line})' for name, line in zip(differing[''], differing.index + 2, strict=True))}"
+            f"{some(f'{name} ({place})' for name, place in zip(differing[''], _places(differing), strict=True))}"
         )
     if not repeats.any():
         return table, names, ()
@@ -287,11 +314,10 @@ def _without_repeats(
 
 def _labels(table: pd.DataFrame, columns: Columns, config: DataConfig, faults: list[str]) -> Labels | None:
     """The labels, or None with what is wrong added to the faults."""
-    lines = table.index.to_numpy() + 2
     try:
         if columns.label is None:
-            return labels_of_columns(table[list(columns.classes)], lines, config)
-        return labels_of_words(table[columns.label], lines, config)
+            return labels_of_columns(table[list(columns.classes)], _places(table), config)
+        return labels_of_words(table[columns.label], _places(table), config)
     except DataError as error:
         faults.append(str(error))
         return None
@@ -306,7 +332,7 @@ def patient_cells(table: pd.DataFrame, column: str | None, faults: list[str]) ->
     if len(blank):
         faults.append(
             f"column {column!r} is blank in {count(len(blank), 'row')} "
-            f"({some(_line(table, int(row)) for row in blank[:5])}): images of one patient could not be kept in one split; "
+            f"({some(_places(table.iloc[blank[:5]]))}): images of one patient could not be kept in one split; "
             "fill it in, or leave the rows out"
         )
     return cells

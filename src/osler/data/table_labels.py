@@ -23,39 +23,60 @@ from osler.errors import DataError, nearest
 
 __all__ = ["TRUTHS", "labels_of_columns", "labels_of_words"]
 
+UNCERTAIN = ("-1", "-1.0")
+"""What CheXpert's labeller, and others after it, write where a report is not sure of a finding."""
+POLICIES = {"negative": 0.0, "positive": 1.0}
 TRUTHS = {"0": 0.0, "0.0": 0.0, "false": 0.0, "1": 1.0, "1.0": 1.0, "true": 1.0, "": np.nan}
 MOST_CLASSES = 1000
 
 
-def labels_of_columns(cells: pd.DataFrame, lines: NDArray[np.intp], config: DataConfig) -> Labels:
-    """Labels from one column a class, cells being 0, 1, true, false or blank.
+def labels_of_columns(cells: pd.DataFrame, places: NDArray[np.str_], config: DataConfig) -> Labels:
+    """Labels from one column a class, cells being 0, 1, true, false, −1 (uncertain) or blank.
 
     Args:
         cells: (N, K) texts.
-        lines: (N,) where each row stands in its file.
+        places: (N,) where each row stands, such as "line 7".
 
     Raises:
-        DataError: other values, with the rows and columns that hold them; blank cells under `data.unknown: error`.
+        DataError: other values, with the rows and columns that hold them; blank cells under `data.unknown: error`, uncertain ones
+            under `data.uncertain: error`.
     """
     classes = [str(name) for name in cells.columns]
     codes, uniques = pd.factorize(cells.to_numpy(dtype=object).ravel())
     values = np.array([TRUTHS.get(str(cell).lower(), np.inf) for cell in uniques], dtype=np.float32)
+    unsure = np.isin(uniques.astype(str), UNCERTAIN)[codes].reshape(cells.shape)
     targets = values[codes].reshape(cells.shape)
-    odd, blank = np.isinf(targets), np.isnan(targets)
-    faults = [_odd_values(cells[name], wrong, lines) for name, wrong in zip(classes, odd.T, strict=True) if wrong.any()]
-    unknown = unknown_fault(blank, classes, _places(lines), config.unknown)
-    _raise_all([*faults, *([unknown] if unknown else [])])
-    targets[blank] = {"negative": 0.0, "positive": 1.0}.get(config.unknown, np.nan)
+    blank, odd = np.isnan(targets), np.isinf(targets) & ~unsure
+    _raise_all(
+        [
+            *(_odd_values(cells[name], wrong, places) for name, wrong in zip(classes, odd.T, strict=True) if wrong.any()),
+            *_unknown_faults(unsure, blank, classes, places, config),
+        ]
+    )
+    targets[blank], targets[unsure] = POLICIES.get(config.unknown, np.nan), POLICIES.get(config.uncertain, np.nan)
     labels = several_labels(targets, classes, config)
-    return replace(labels, notes=(*labels.notes, unknown_note(int(blank.sum()), config.unknown))) if blank.any() else labels
+    notes = [unknown_note(int(blank.sum()), config.unknown)] if blank.any() else []
+    if unsure.any():
+        notes.append(unknown_note(int(unsure.sum()), config.uncertain, "uncertain"))
+    return replace(labels, notes=(*labels.notes, *notes))
 
 
-def labels_of_words(cells: pd.Series[str], lines: NDArray[np.intp], config: DataConfig) -> Labels:
+def _unknown_faults(
+    unsure: NDArray[np.bool_], blank: NDArray[np.bool_], classes: list[str], places: NDArray[np.str_], config: DataConfig
+) -> list[str]:
+    found = (
+        unknown_fault(blank, classes, places, config.unknown),
+        unknown_fault(unsure, classes, places, config.uncertain, "uncertain"),
+    )
+    return [fault for fault in found if fault]
+
+
+def labels_of_words(cells: pd.Series[str], places: NDArray[np.str_], config: DataConfig) -> Labels:
     """Labels from words, one or several a cell; each distinct cell is taken apart once, however many rows have it.
 
     Args:
         cells: (N,) texts.
-        lines: (N,) where each row stands in its file.
+        places: (N,) where each row stands, such as "line 7".
 
     Raises:
         DataError: words outside `data.classes`, cells that contradict themselves, blank cells under `data.unknown: error`.
@@ -68,9 +89,9 @@ def labels_of_words(cells: pd.Series[str], lines: NDArray[np.intp], config: Data
     several = any(len(part) > 1 for part in parts)
     names, negative, exclusive = _classes_of_words(words, several, config)
     blank = np.array([not part for part in parts])[codes]
-    unknown = unknown_fault(blank[:, None], [str(cells.name)], _places(lines), config.unknown)
+    unknown = unknown_fault(blank[:, None], [str(cells.name)], places, config.unknown)
     faults = [
-        *_outside(cells, [word for word in words if word not in (*names, negative)], parts, codes, names, lines),
+        *_outside(cells, [word for word in words if word not in (*names, negative)], parts, codes, names, places),
         *_contradictions(parts, uniques, negative),
         *([unknown] if unknown else []),
     ]
@@ -112,12 +133,10 @@ def _words(cell: str, separator: str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(piece.strip() for piece in pieces if piece.strip()))
 
 
-def _odd_values(cells: pd.Series[str], odd: NDArray[np.bool_], lines: NDArray[np.intp]) -> str:
-    seen = sorted(set(cells[odd]))
-    hint = "; CheXpert writes -1 for uncertain: leave such cells blank and set data.unknown" if {"-1", "-1.0"} & set(seen) else ""
+def _odd_values(cells: pd.Series[str], odd: NDArray[np.bool_], places: NDArray[np.str_]) -> str:
     return (
-        f"label column {cells.name!r} holds {some(map(repr, seen))} in {count(int(odd.sum()), 'row')} "
-        f"({some(_places(lines[odd][:5]))}); allowed are 0, 1, true, false and blank{hint}"
+        f"label column {cells.name!r} holds {some(map(repr, sorted(set(cells[odd]))))} in {count(int(odd.sum()), 'row')} "
+        f"({some(places[odd][:5])}); allowed are 0, 1, true, false, blank, and -1 for uncertain"
     )
 
 
@@ -127,7 +146,7 @@ def _outside(
     parts: list[tuple[str, ...]],
     codes: NDArray[np.intp],
     names: tuple[str, ...],
-    lines: NDArray[np.intp],
+    places: NDArray[np.str_],
 ) -> list[str]:
     """One fault for the words outside the list, with their rows and the nearest class."""
     if not words:
@@ -136,7 +155,7 @@ def _outside(
     shown = [f"{word!r}{f' (did you mean {guess!r}?)' if (guess := nearest(word, names)) else ''}" for word in words]
     return [
         f"column {cells.name!r} holds labels that are not in data.classes, in {count(int(odd.sum()), 'row')} "
-        f"({some(_places(lines[odd][:5]))}): {some(shown, 10)}. Add them to data.classes, or name the one that means none "
+        f"({some(places[odd][:5])}): {some(shown, 10)}. Add them to data.classes, or name the one that means none "
         "of them by data.negative_label"
     ]
 
@@ -144,10 +163,6 @@ def _outside(
 def _contradictions(parts: list[tuple[str, ...]], cells: pd.Index[str], negative: str | None) -> list[str]:
     odd = [cell for cell, part in zip(cells, parts, strict=True) if negative in part and len(part) > 1]
     return [f"cells hold {negative!r} together with a finding: {some(map(repr, odd))}"] if odd else []
-
-
-def _places(lines: NDArray[np.intp]) -> NDArray[np.str_]:
-    return np.char.add("line ", lines.astype(str))
 
 
 def _raise_all(faults: list[str]) -> None:

@@ -62,18 +62,20 @@ def read_dicom(file: BinaryIO, name: str, frame: int | None = None) -> RawImage:
     return RawImage(image.pixels, image.low, image.high, (*notes, *image.notes), spacing, kind, image.window, image.inverted)
 
 
-def probe_dicom(file: BinaryIO, name: str) -> ImageInfo:
-    """Size and kind of an open DICOM file from its header; DataError as `read_dicom`, for what the header tells."""
+def probe_dicom(file: BinaryIO, name: str, frame: int | None = None) -> ImageInfo:
+    """Size, kind and spacing of a frame of an open DICOM file from its header; DataError as `read_dicom`, for what that tells."""
     header = read_header(file, name)
     layout = frame_layout(header)
+    index = _chosen(header, frame_count(header), frame)
+    spacing, kind = _spacing(header, index)
+    channels, bits, mode = layout.samples_per_pixel, 8, "palette"
     if layout.photometric_interpretation == "PALETTE COLOR":
-        return ImageInfo(layout.columns, layout.rows, 3, 8, "dicom", "palette")
-    colour = layout.samples_per_pixel == 3
-    modality = None if colour else modality_of(header, layout, _chosen(header, frame_count(header), None))
-    dtype = np.dtype(_dtype(header, layout, modality))
-    return ImageInfo(
-        layout.columns, layout.rows, layout.samples_per_pixel, dtype.itemsize * 8, "dicom", "rgb" if colour else "gray"
-    )
+        channels = 3
+    else:
+        modality = None if channels == 3 else modality_of(header, layout, index)
+        bits = np.dtype(_dtype(header, layout, modality)).itemsize * 8
+        mode = "rgb" if channels == 3 else "gray"
+    return ImageInfo(layout.columns, layout.rows, channels, bits, "dicom", mode, spacing, kind)
 
 
 def _chosen(header: DicomHeader, frames: int, frame: int | None) -> int:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osler.errors import DataError
-from osler.imaging.raw import MAX_PIXELS, ImageInfo, Pixels, RawImage
+from osler.imaging.raw import MAX_PIXELS, ImageInfo, Pixels, RawImage, SpacingKind
 
 __all__ = ["MAX_VOXELS", "Volume", "is_nifti", "probe_nifti", "read_nifti", "read_slice", "read_volume"]
 
@@ -45,7 +45,7 @@ class Volume:
         pixels: (Z, H, W): slices to the head, rows to the back, columns to the patient's left; uint8, uint16 or float32.
         low: the smallest value that the file's type allows; NaN for floating point.
         high: the largest.
-        spacing: between slices, rows and columns, in mm.
+        spacing: between slices, rows and columns, in mm; 1 where the file states none.
         orientation: where the file's own axes point, such as "RAS": right, front, head.
         notes: what was adapted, one sentence each.
     """
@@ -123,15 +123,15 @@ def read_nifti(file: BinaryIO, name: str, z: int | None = None) -> RawImage:
     if z is not None and not 0 <= z < slices:
         raise DataError(f"{name}: slice {z} is asked for; it has {slices}, counted from 0 at the feet.")
     volume = _read(file, name, z or 0)
-    spacing = volume.spacing[1:]
-    return RawImage(volume.pixels[0], volume.low, volume.high, volume.notes, spacing, "patient")
+    spacing, kind = header.in_slices
+    return RawImage(volume.pixels[0], volume.low, volume.high, volume.notes, spacing, kind)
 
 
 def probe_nifti(file: BinaryIO, name: str) -> ImageInfo:
-    """Size and type of the axial slices of an open file, from its header."""
+    """Size, type and spacing of the axial slices of an open file, from its header."""
     header = _header(file, name)
     x, y, _ = header.axes
-    return ImageInfo(header.shape[x], header.shape[y], 1, header.result.itemsize * 8, "nifti", "gray")
+    return ImageInfo(header.shape[x], header.shape[y], 1, header.result.itemsize * 8, "nifti", "gray", *header.in_slices)
 
 
 # --- the header -------------------------------------------------------------------------------------------------------------
@@ -149,7 +149,8 @@ class _Header:
         intercept: of stored values.
         axes: the stored axes that run along the patient's left-right, back-front and feet-head.
         signs: of those, 1 towards right, front and head, −1 away.
-        spacing: along the stored axes in mm.
+        spacing: along the stored axes in mm; 1 where none is stated.
+        stated: along which axes it is.
         notes: what was adapted.
     """
 
@@ -161,7 +162,14 @@ class _Header:
     axes: tuple[int, int, int]
     signs: tuple[int, int, int]
     spacing: tuple[float, float, float]
+    stated: tuple[bool, bool, bool]
     notes: tuple[str, ...]
+
+    @property
+    def in_slices(self) -> tuple[tuple[float, float] | None, SpacingKind | None]:
+        """Between rows and columns of an axial slice, and what it measures; None where the file does not state both."""
+        x, y, _ = self.axes
+        return ((self.spacing[y], self.spacing[x]), "patient") if self.stated[y] and self.stated[x] else (None, None)
 
     @property
     def result(self) -> np.dtype[Any]:
@@ -224,20 +232,8 @@ def _fields_2(head: bytes) -> _Fields:
     (datatype,), (offset,), (units,) = take("h", 12), take("q", 168), take("i", 500)
     slope, intercept = take("2d", 176)
     qform, sform = take("2i", 344)
-    return _Fields(
-        order,
-        take("8q", 16),
-        datatype,
-        take("8d", 104),
-        offset,
-        slope,
-        intercept,
-        qform,
-        sform,
-        take("6d", 352),
-        take("12d", 400),
-        units,
-    )
+    ends = (take("6d", 352), take("12d", 400), units)
+    return _Fields(order, take("8q", 16), datatype, take("8d", 104), offset, slope, intercept, qform, sform, *ends)
 
 
 def _understood(fields: _Fields, name: str) -> _Header:
@@ -257,8 +253,9 @@ def _understood(fields: _Fields, name: str) -> _Header:
         raise DataError(f"{name}: damaged: its scl_inter is not finite. Get a new copy.")
     axes, signs, notes = _orientation(fields, name)
     unit = {1: 1000.0, 2: 1.0, 3: 0.001}.get(fields.units & 7, 1.0)
-    spacing = tuple(abs(side) * unit if math.isfinite(side) and side else 1.0 for side in fields.pixdim[1:4])
-    return _Header(shape, dtype, int(fields.offset), slope, intercept, axes, signs, spacing, notes)  # type: ignore[arg-type]
+    stated = tuple(math.isfinite(side) and side != 0.0 for side in fields.pixdim[1:4])
+    spacing = tuple(abs(side) * unit if known else 1.0 for side, known in zip(fields.pixdim[1:4], stated, strict=True))
+    return _Header(shape, dtype, int(fields.offset), slope, intercept, axes, signs, spacing, stated, notes)  # type: ignore[arg-type]
 
 
 def _shape(fields: _Fields, name: str) -> tuple[int, int, int]:

@@ -64,6 +64,7 @@ class ImageInfo:
         format: "png", "jpeg", "tiff", "dicom" or "nifti"; a source without files names itself, such as "array".
         mode: "gray", "rgb" or "palette"; with "+alpha" where there is an alpha channel.
         spacing: distance between the centres of rows, and of columns, in mm; None where none is stated.
+        spacing_kind: what that distance measures; None where there is none.
     """
 
     width: int
@@ -73,3 +74,4 @@ class ImageInfo:
     format: str
     mode: str
     spacing: tuple[float, float] | None = None
+    spacing_kind: SpacingKind | None = None

@@ -148,14 +148,14 @@ def probe_image(path: str | PathLike[str]) -> ImageInfo:
     Raises:
         DataError: as `read_image`, for what the header alone can tell.
     """
-    name, part, _ = named_part(fspath(path))
+    name, part, number = named_part(fspath(path))
     try:
         with open(name, "rb") as file:
             head = file.read(_HEAD)
             kind = _format_of(head, file, name)
             _require_whole(kind, name, part)
             if kind in _PARTS:
-                return _probe_one_of_many(kind, file, name)
+                return _probe_one_of_many(kind, file, name, None if part is None else number)
             header = _header(kind, head, file, name)
     except OSError as error:
         raise _unopened(name, error) from error
@@ -182,11 +182,11 @@ def _read_one_of_many(kind: str, file: BinaryIO, name: str, part: str | None, nu
     return read_nifti(file, name, chosen)
 
 
-def _probe_one_of_many(kind: str, file: BinaryIO, name: str) -> ImageInfo:
+def _probe_one_of_many(kind: str, file: BinaryIO, name: str, number: int | None) -> ImageInfo:
     if kind == "dicom":
         from osler.imaging.dicom import probe_dicom  # as in `_read_one_of_many`
 
-        return probe_dicom(file, name)
+        return probe_dicom(file, name, number)
     return probe_nifti(file, name)
 
 

@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from osler.config import DataConfig
+from osler.data.known import KNOWN, known_set
+from osler.data.known_medmnist import medmnist_classes
 from osler.data.labels import is_negative, plain
 from osler.data.masks_table import mask_columns
 from osler.data.messages import require_path, some
+from osler.data.sources import load_source
 from osler.data.split import split_name
 from osler.data.table import LABEL_COLUMNS, named_column, read_table
 from osler.data.table_labels import TRUTHS
@@ -19,12 +22,6 @@ from osler.init.masks import draft_of_masks
 __all__ = ["draft_of"]
 
 TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
-# MedMNIST's files hold numbers alone; the names are those of its paper (Yang et al. 2023), by the file's name.
-MEDMNIST_CLASSES: dict[str, tuple[str, ...]] = {
-    "pneumoniamnist": ("normal", "pneumonia"),
-    "breastmnist": ("malignant", "normal or benign"),
-    "octmnist": ("choroidal neovascularization", "diabetic macular edema", "drusen", "normal"),
-}
 
 
 def draft_of(source: Path | str) -> DataConfig:
@@ -33,6 +30,9 @@ def draft_of(source: Path | str) -> DataConfig:
     if str(source) == "phantom" and not path.exists():
         return DataConfig(source="phantom")
     require_path(path, "SOURCE")
+    name = known_set(path)
+    if name is not None:
+        return _draft_of_known(name, path)
     if path.is_dir():
         masks = draft_of_masks(path)
         if masks is not None:
@@ -44,10 +44,29 @@ def draft_of(source: Path | str) -> DataConfig:
             raise DataError(f"{path}: has {len(tables)} tables; name the one with the labels: {some(tables, 10)}")
         path = tables[0]
     if path.name.lower().endswith(".npz"):
-        return DataConfig(source="npz", path=path, classes=MEDMNIST_CLASSES.get(path.name.partition("_")[0].removesuffix(".npz")))
+        return DataConfig(source="npz", path=path, classes=medmnist_classes(path.name))
     if path.name.lower().endswith(TABLES):
         return _draft_of_table(path)
     raise DataError(f"{path}: give a folder of class folders, a table ({', '.join(TABLES)}), an .npz file, or the word phantom")
+
+
+def _draft_of_known(name: str, path: Path) -> DataConfig:
+    """The section of a known set; where images of its table are absent but others are there, these and their findings alone.
+
+    What is wrong beside that is met, and reported, when the section is loaded.
+    """
+    policies = {key: value for key, (value, _) in KNOWN[name].policies.items()}
+    draft = DataConfig.model_validate({"source": name, "path": path, **policies})
+    for tried in (draft, draft.model_copy(update={"unreadable": "skip"})):
+        try:
+            samples = load_source(tried)
+        except DataError:
+            continue
+        # A part of a set may lack a rare finding altogether, and nothing could be learned of that.
+        found = tuple(name for name, column in zip(samples.classes, samples.targets.T, strict=True) if (column == 1).any())
+        lacks = samples.task == "multilabel" and len(found) < len(samples.classes)
+        return tried.model_copy(update={"classes": found}) if lacks else tried
+    return draft
 
 
 def _draft_of_table(path: Path) -> DataConfig:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from osler.config import DataConfig
+from osler.config import DataConfig, SplitConfig
+from osler.data.known import KNOWN, KnownSet
 from osler.data.messages import count, some
 from osler.data.samples import SPLITS, Samples
 from osler.data.sources import load_source
@@ -27,7 +28,7 @@ __all__ = ["suggest", "write_config"]
 
 
 def suggest(source: Path | str) -> str:
-    """A commented configuration for a folder of class folders, or of images and masks, a table, an .npz file, or "phantom".
+    """A commented configuration for a known set, class folders, images and masks, a table, an .npz file, or "phantom".
 
     The text loads with `load_config`, and its paths are written as given.
 
@@ -63,7 +64,7 @@ def head_lines(source: Path | str, samples: Samples, split: NDArray[np.str_], lo
     yield "#"
     yield from _counts(samples, split)
     yield "#"
-    yield from (f"# {one_line(note)}" for note in (*samples.notes, *split_notes(samples, split)))
+    yield from (f"# {one_line(note)}" for note in (*samples.notes, *split_notes(samples, split, SplitConfig())))
     yield ""
 
 
@@ -92,7 +93,8 @@ def data_lines(source: Path | str, draft: DataConfig, samples: Samples, size: in
     yield yaml_line("name", name)
     yield ""
     yield "data:"
-    yield yaml_line("source", draft.source)
+    known = KNOWN.get(draft.source)
+    yield yaml_line("source", draft.source, f"{known.title}, as it is published" if known else "")
     if draft.source == "phantom":
         yield "  phantom:  # synthetic images: for trying things out, never for a claim about patients"
         yield "  " + yaml_line("samples", draft.phantom.samples)
@@ -112,11 +114,23 @@ def data_lines(source: Path | str, draft: DataConfig, samples: Samples, size: in
         columns = table_columns(read_table(draft.path), draft, draft.path.parent, draft.path)
         found = {"image_column": columns.image, "patient_column": columns.patient, "split_column": columns.split}
         yield from (yaml_line(key, name) for key, name in found.items() if name is not None)
-    if np.isnan(samples.targets).any():
+    if known:
+        yield from _policy_lines(draft, known)
+    elif np.isnan(samples.targets).any():
         yield yaml_line("unknown", "ignore", "blank labels stay out of loss and scores; or: negative, positive. Decide")
     if samples.metadata is not None:
         yield f"  # Further columns, for subgroups: {one_line(some(samples.metadata.columns, 20))}."
     yield ""
+
+
+def _policy_lines(draft: DataConfig, known: KnownSet) -> Iterator[str]:
+    """What must be decided of a known set."""
+    for key, (value, why) in known.policies.items():
+        yield yaml_line(key, value, why)
+    if draft.unreadable == "skip":
+        yield yaml_line(
+            "unreadable", "skip", "images of the table are not there, see above: the others are used. Get them, or decide"
+        )
 
 
 def _classes(draft: DataConfig, samples: Samples) -> Iterator[str]:
@@ -128,6 +142,10 @@ def _classes(draft: DataConfig, samples: Samples) -> Iterator[str]:
         yield yaml_line("label_column", draft.label_column)
         if samples.task == "multilabel" and any(samples.negative in note for note in samples.notes):
             yield yaml_line("negative_label", samples.negative, "none of the classes")
+    if draft.source in KNOWN:
+        left = "; others that the set has are in no image here" if draft.classes else ""
+        yield yaml_line("classes", list(samples.listed or samples.classes), f"any of the set's own may be taken out{left}")
+        return
     why = {
         "binary": "the last is the positive class",
         "multiclass": "each sample has one",
@@ -144,8 +162,18 @@ def image_lines(look: Look, size: int, why: str) -> Iterator[str]:
     sides = np.sort(look.sides(), axis=1)
     if np.median(sides[:, 1] / sides[:, 0]) > 1.5:
         yield yaml_line("fit", "pad", "most images are far from square; stretch would distort them")
+    yield from _range_line(look)
+    yield "  clahe: null  # {clip_limit: 2.0, tiles: 8} evens out contrast; service then does the same"
+    yield ""
+
+
+def _range_line(look: Look) -> Iterator[str]:
+    """How values become 0–255, where it must be said."""
     bits = look.bits()
-    if max(bits) > 8:
+    deep = {info.format for info in look.infos if info.bits > 8}
+    if deep == {"dicom"} or {info.format for info in look.infos} == {"dicom"}:
+        yield yaml_line("range", "window", "as the files ask viewers to show them; for CT rather [low, high] in Hounsfield units")
+    elif max(bits) > 8:
         used = max(8, int(np.ceil(np.log2(look.highest + 1))))
         if len(bits) > 1 or used > 15 or look.highest != int(look.highest):
             yield yaml_line(
@@ -154,8 +182,6 @@ def image_lines(look: Look, size: int, why: str) -> Iterator[str]:
         else:
             found = f"{max(bits)} bits, but values up to {look.highest:g}: these are {used}-bit data"
             yield yaml_line("range", [0, 2**used - 1], found)
-    yield "  clahe: null  # {clip_limit: 2.0, tiles: 8} evens out contrast; service then does the same"
-    yield ""
 
 
 def stem_of(source: Path | str) -> str:

@@ -146,8 +146,8 @@ def _check_depth(config: Config, infos: list[ImageInfo]) -> None:
         ways = "window (as the DICOM file asks viewers to show it), " if of_dicom else "dtype (the type's full range), "
         raise ConfigError(
             f"preparation.range: {len(deep)} of {len(infos)} images looked at have {deep[0].bits} bits a channel, and how their "
-            f"values become 0–255 must be said: {ways}[low, high], or {{percentile: [0.5, 99.5]}}. `osler init` proposes one from "
-            "the pixels."
+            f"values become 0–255 must be said: {ways}[low, high], or {{percentile: [0.5, 99.5]}}. `osler init` proposes one "
+            "from the pixels."
         )
     without = sorted({info.format for info in deep} - {"dicom"})
     if config.preparation.range == "window" and without:
