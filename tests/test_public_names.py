@@ -15,12 +15,15 @@ PROMISED = [
     "RequestError",
     "RunError",
     "RunFolder",
+    "check_loop",
+    "checkup_config",
     "evaluate_run",
     "load_config",
     "load_predictor",
     "read_vitals",
     "resume_run",
     "train_run",
+    "watch",
 ]
 
 
