@@ -23,6 +23,15 @@ FEW_SAMPLES = 200
 VALIDATION_SHARE = 0.05
 # A first epoch that validates so well had little to learn.
 PERFECT = 0.99
+# What is shared by splits: as stated, or as an audit found it.
+SHARED = {
+    "patients": ("split.patients_shared", "audit.patients_across_splits"),
+    "images": ("split.duplicates_shared", "audit.copies_across_splits"),
+}
+# Nothing but black, and what augmentation adds to its brightness.
+DARK = 8.0
+# An audit's AUC of labels told without the content of the images, from which on it explains good figures.
+TOLD = 0.75
 
 
 def declared_not_loaded(case: Case) -> Signs | Lacking | None:
@@ -110,29 +119,32 @@ def shifted_splits(case: Case) -> Signs | Lacking | None:
 
 def leakage(case: Case) -> Signs | Lacking | None:
     """The same patients or images in training and validation."""
-    shared = {key: case.facts.number(f"split.{key}") for key in ("patients_shared", "duplicates_shared")}
+    for what, keys in SHARED.items():
+        found = {key: count for key in keys if (count := case.facts.number(key)) > 0}
+        if found:
+            return _shared(case, what, *next(iter(found.items())))
     hashes = [case.facts.get(f"split.hash.{split}") for split in ("train", "val")]
-    for key, count in shared.items():
-        if count > 0:
-            what = "patients" if key == "patients_shared" else "images"
-            evidence = (Evidence(f"split.{key}", count, None, expected=0.0, basis="as stated"),)
-            return Signs(
-                f"{figure(count)} {what} stand in more than one split: validation figures are too good.",
-                evidence,
-                "critical",
-                0.95,
-                set_fact(case, "data.split.by_patient", True, "keep all samples of a patient in one split"),
-            )
     if hashes[0] is not None and hashes[0] == hashes[1]:
         evidence = (
             Evidence("split.hash.val", str(hashes[1]), None, expected=str(hashes[0]), basis="the hash of the training ids"),
         )
         return Signs("Training and validation are the same samples.", evidence, "critical", 0.99)
+    known = any(math.isfinite(case.facts.number(key)) for keys in SHARED.values() for key in keys)
     return (
         None
-        if any(math.isfinite(count) for count in shared.values()) or hashes[0] is not None
-        else Lacking("split.patients_shared and split.duplicates_shared")
+        if known or hashes[0] is not None
+        else Lacking("an audit of the data beside the run (osler audit), or split.patients_shared and split.duplicates_shared")
     )
+
+
+def _shared(case: Case, what: str, key: str, count: float) -> Signs:
+    audited = key.startswith("audit.")
+    evidence = (Evidence(key, count, None, expected=0.0, basis="found by osler audit" if audited else "as stated"),)
+    actions = ("drop the copies that rows.csv of the audit lists, and train again",) if audited and what == "images" else ()
+    # A split by patient keeps copies apart only where they are known to be of one patient.
+    by_patient = set_fact(case, "data.split.by_patient", True, "keep all samples of a patient in one split")
+    text = f"{figure(count)} {what} stand in more than one split: validation figures are too good."
+    return Signs(text, evidence, "critical", 0.95, () if actions else by_patient, actions)
 
 
 def leakage_suspected(case: Case) -> Signs | Lacking | None:
@@ -158,14 +170,21 @@ def leakage_suspected(case: Case) -> Signs | Lacking | None:
     text = f"val.{name} is {figure(float(val[0]))} in the first epoch and never below train.{name}"
     if mixed:
         text += f"; {figure(whole)} samples of {figure(patients)} patients were split without regard to the patient"
-    text += ": the same patients or images may stand in both splits, or the task is easy."
-    evidence = (Evidence(f"val.{name}", float(val[0]), float(epochs[0]), expected=float(train[0]), basis=f"train.{name}"),)
+    seen = [Evidence(f"val.{name}", float(val[0]), float(epochs[0]), expected=float(train[0]), basis=f"train.{name}")]
+    told = {key: low for key in ("audit.metadata_auc_low", "audit.pixels_auc_low") if (low := case.facts.number(key)) > TOLD}
+    if told:
+        key, low = max(told.items(), key=lambda item: item[1])
+        text += f": osler audit found that labels are told without the content of the images (AUC at least {figure(low)})."
+        seen.append(Evidence(key, low, None, expected=0.5, basis="found by osler audit"))
+    else:
+        text += ": the same patients or images may stand in both splits, or the task is easy."
     changes = set_fact(case, "data.split.by_patient", True, "keep all samples of a patient in one split") if mixed else ()
     actions = (
         "compare hashes of the decoded pixels, and the patients, across the splits",
         "look at what decides: cover the corners, where markers and burned-in text are, and evaluate again",
     )
-    return Signs(text, evidence, "warning" if mixed else "note", 0.6 if mixed else 0.35, changes, actions, (float(epochs[0]),))
+    known = mixed or bool(told)
+    return Signs(text, tuple(seen), "warning" if known else "note", 0.6 if known else 0.35, changes, actions, (float(epochs[0]),))
 
 
 def input_out_of_range(case: Case) -> Signs | Lacking | None:
@@ -175,7 +194,8 @@ def input_out_of_range(case: Case) -> Signs | Lacking | None:
     epochs, means = case.chart.points("input.mean")
     spreads = case.chart.points("input.sd")[1]
     mean, spread = median(means), median(spreads)
-    if spread >= 2.0 and 2.0 <= mean <= 253.0:
+    dark = mean < DARK and spread < DARK
+    if spread >= 2.0 and 2.0 <= mean <= 253.0 and not dark:
         return None
     evidence = (
         Evidence("input.sd", spread, float(epochs[0]), expected=50.0, basis="usual for radiographs on 0 to 255"),
@@ -195,7 +215,7 @@ def input_out_of_range(case: Case) -> Signs | Lacking | None:
         "critical",
         0.85,
         set_fact(case, "preparation.range", "percentile [1, 99]", "or the range that the files really have")
-        if spread < 2.0
+        if spread < 2.0 or dark
         else (),
         actions,
         (float(epochs[0]),),
@@ -244,7 +264,7 @@ SAMPLES: dict[str, Fault] = {
         family="samples",
         level="cause",
         means="The same patients or images stand in training and validation.",
-        needs="split.patients_shared and split.duplicates_shared, or hashes of the splits",
+        needs="split.patients_shared and split.duplicates_shared, an audit beside the run, or hashes of the splits",
         signature=leakage,
         severity="critical",
         dose="a split by patient, duplicates kept together",
@@ -262,7 +282,7 @@ SAMPLES: dict[str, Fault] = {
         means="Validation is near perfect from the first epoch on and never below training, or equals it to the last digit.",
         needs="three epochs of AUC or accuracy on both splits, or four of both losses",
         signature=leakage_suspected,
-        severity="critical where both losses are one; a warning where patients are known to be mixed; else a note",
+        severity="critical where both losses are one; a warning where patients mix, or a shortcut tells labels; else a note",
         dose="a split by patient, duplicates kept together; a look at what decides",
         lookalikes=(
             Lookalike("leakage", "patients and hashes compared: this is the proof"),
@@ -291,6 +311,8 @@ SAMPLES: dict[str, Fault] = {
             "frozen_network",
             "saturated_outputs",
             "best_from_noise",
+            "empty_masks",
+            "low_overlap",
         ),
         lookalikes=(Lookalike("frozen_network", "the gradient norm"),),
         harmful=("a higher learning rate",),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from osler.doctor.facts import Facts, facts_from_file, read_settings
+from osler.doctor.readers.audited import audit_beside
 from osler.errors import ConfigError
 
 __all__ = ["FOREIGN_NAMES", "facts_beside", "facts_of_settings", "own_facts_beside"]
@@ -97,7 +98,7 @@ def _leaves(settings: Mapping[str, Any], depth: int) -> Iterator[tuple[int, str,
 
 
 def facts_beside(folder: Path) -> Facts:
-    """Facts from the files that lie in a folder; Osler's own win over those of other programs.
+    """Facts from the files that lie in a folder, an audit's among them; Osler's own win over those of other programs.
 
     Raises:
         ConfigError: a facts.yaml is there and cannot be used.
@@ -110,7 +111,7 @@ def facts_beside(folder: Path) -> Facts:
                 facts = facts_of_settings(read_settings(path), name).over(facts)
             except ConfigError:
                 continue  # another program's file is none of the user's faults
-    return facts.over(own_facts_beside(folder))
+    return facts.over(audit_beside(folder)[0]).over(own_facts_beside(folder))
 
 
 def own_facts_beside(folder: Path, but: str = "") -> Facts:

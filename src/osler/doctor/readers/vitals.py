@@ -11,6 +11,7 @@ import numpy as np
 
 from osler.doctor.chart import Chart, Series
 from osler.doctor.facts import Facts, read_settings
+from osler.doctor.readers.audited import audit_beside
 from osler.doctor.readers.source import NotThisError, Source, open_source
 from osler.errors import ConfigError, DataError
 
@@ -167,7 +168,9 @@ def read_vitals_file(source: Source) -> list[Chart]:
     if len(damaged) == sum(bool(line.strip()) for line in lines):
         raise DataError(f"{source.name}: none of its lines is whole JSON.")
     notes = [f"line {', '.join(map(str, damaged[:8]))} is damaged and left out"] if damaged else []
-    return [collector.chart(_facts_of_run(source.path.parent), notes)]
+    facts = _facts_of_run(source.path.parent)
+    audit, said = audit_beside(source.path.parent, facts.get("data.fingerprint"))
+    return [collector.chart(facts.over(audit), [*notes, *said])]
 
 
 def read_run(folder: Path, name: str) -> list[Chart]:
