@@ -26,12 +26,16 @@ _HOMES = {
     "RequestError": "osler.errors",
     "RunError": "osler.errors",
     "RunFolder": "osler.runs.folder",
+    "check_loop": "osler.checkup",
+    "checkup_config": "osler.checkup",
     "evaluate_run": "osler.evaluate",
     "load_config": "osler.config",
     "load_predictor": "osler.train.inference",
     "read_vitals": "osler.runs.vitals",
     "resume_run": "osler.train.fit",
     "train_run": "osler.train.fit",
+    "treat_run": "osler.treat",
+    "watch": "osler.adapters.watch",
 }
 
 __all__ = sorted(_HOMES)

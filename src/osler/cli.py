@@ -88,13 +88,39 @@ def train(
     batch_size: Annotated[int | None, typer.Option(metavar="N", help="Samples a batch.")] = None,
     lr: Annotated[float | None, typer.Option(metavar="X", help="Learning rate.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(metavar="PATH", help="Start from this training state.")] = None,
+    checkup: Annotated[bool, typer.Option("--checkup", help="First the quick half of `osler checkup`.")] = False,
 ) -> None:
     """Train a model; the last line is the run folder."""
     from osler.config import load_config, training_flags
     from osler.train.fit import train_run
 
-    flags = training_flags(dev_mode, dev_samples, epochs, batch_size, lr)
-    print(train_run(load_config(config, overrides or (), flags), run, checkpoint).path)
+    loaded = load_config(config, overrides or (), training_flags(dev_mode, dev_samples, epochs, batch_size, lr))
+    if checkup:
+        from osler.checkup import pass_quick_checkup
+
+        _say(pass_quick_checkup(loaded).text())
+    print(train_run(loaded, run, checkpoint).path)
+
+
+@app.command()
+def checkup(
+    config: ConfigArgument,
+    overrides: OverridesArgument = None,
+    minutes: Annotated[float, typer.Option(metavar="N", help="For all tests together.")] = 2.0,
+    fact: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="What is declared of the data; repeatable.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write a page with pictures there.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    fail_on: Annotated[str | None, typer.Option(metavar="SEVERITY", help="Exit 1 at note, warning or critical.")] = None,
+) -> None:
+    """Test a configuration on its own data, loss, model and loader before it is trained."""
+    from osler.checkup import checkup_config
+    from osler.config import load_config
+
+    found = checkup_config(load_config(config, overrides or ()), minutes, fact or ())
+    print(found.json_text() if json else found.text())
+    if out is not None:
+        _say(f"Page: {found.write(out)}")
+    raise SystemExit(found.exit_code(fail_on))
 
 
 @app.command()
@@ -160,6 +186,43 @@ def look(
 
 
 @app.command()
+def audit(
+    source: Annotated[Path, typer.Argument(metavar="CONFIG|SOURCE", help="A YAML file, or a folder, CSV or .npz file.")],
+    overrides: OverridesArgument = None,
+    out: OutOption = None,
+    workers: Annotated[int | None, typer.Option(metavar="N", help="Processes that read images; all cores by default.")] = None,
+    json: JsonOption = False,
+    fail_on: Annotated[str | None, typer.Option(metavar="SEVERITY", help="Exit 1 at note, warning or critical.")] = None,
+) -> None:
+    """What is wrong with a set of images: copies, leaks, shortcuts, labels, files."""
+    from osler.audit import audit_source
+    from osler.init.sources import draft_of
+
+    found = audit_source(source, draft_of, overrides or (), workers, fail_on)
+    print(found.json_text() if json else found.text())
+    if out is not None:
+        _say(f"Page: {found.write(out)}")
+    raise SystemExit(found.exit_code(fail_on))
+
+
+@app.command()
+def prepare(
+    config: ConfigArgument,
+    overrides: OverridesArgument = None,
+    shard: Annotated[str | None, typer.Option(metavar="i/n", help="The part of this machine, of n that share a cache.")] = None,
+    engine: Annotated[str, typer.Option(metavar="processes|ray", help="Who does the work.")] = "processes",
+    check: Annotated[bool, typer.Option("--check", help="Read every prepared byte against its checksum.")] = False,
+) -> None:
+    """Prepare every image before training; resumable, on one machine or many."""
+    from osler.config import load_config
+    from osler.prepare import prepare_config
+
+    found = prepare_config(load_config(config, overrides or ()), shard, engine, check)
+    _say(found.text())
+    print(found.folder)
+
+
+@app.command()
 def predict(
     run: Annotated[Path, typer.Argument(metavar="RUN_OR_BUNDLE")],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files or folders of them.")],
@@ -200,6 +263,23 @@ def faults(json: Annotated[bool, typer.Option("--json", help="Print them as JSON
     from osler.doctor.command import describe_faults
 
     print(describe_faults(json))
+
+
+@app.command()
+def treat(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run with findings.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Go on without asking.")] = False,
+    minutes: Annotated[float, typer.Option(metavar="N", help="Of training in all.")] = 30.0,
+    controls: Annotated[str, typer.Option(metavar="plain|full", help="full: a random change too.")] = "plain",
+    attempts: Annotated[int, typer.Option(metavar="N", help="Prescriptions at most.")] = 3,
+    seeds: Annotated[int | None, typer.Option(metavar="N", help="Trainings of each arm; by the minutes if left out.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Apply a prescription, and prove it against a plain re-run."""
+    from osler.treat.command import ask, treat_run
+
+    found = treat_run(run, controls=controls, minutes=minutes, attempts=attempts, seeds=seeds, confirm=ask(yes))
+    print(found.json_text() if json else found.text())
 
 
 @app.command()

@@ -15,6 +15,7 @@ from osler.data.balance import DrawSettings, draw_weights, expected_counts
 from osler.data.samples import SPLITS, Samples
 from osler.data.sources import load_source
 from osler.data.split import named_splits, split_hash, split_notes, split_samples, stratified_subset
+from osler.data.trial import trial_rows
 from osler.errors import DataError
 from osler.metrics.weights import Kind, LabelCounts, count_labels
 
@@ -114,13 +115,16 @@ def load_data(config: DataConfig) -> Data:
     source = named_splits(load_source(config), config.split)
     split = split_samples(source, config.split)
     keep = np.arange(len(source))
-    notes = [*source.notes, *split_notes(source, split)]
+    notes = [*source.notes, *split_notes(source, split, config.split)]
     for amount in (config.subset, config.dev_samples):
         if amount is not None and not (isinstance(amount, int) and amount >= len(keep)):
             kept, said = _subset(replace(source.take(keep), split=split[keep]), amount, config.split.seed)
             keep = keep[kept]
             notes.append(f"A stratified subset of {len(keep)} of {len(source)} samples is used{said}.")
     rows = {name: keep[split[keep] == name] for name in SPLITS if np.any(split[keep] == name)}
+    if config.trial is not None and {"train", "val"} <= rows.keys():
+        rows, said = trial_rows(source, rows, config.trial)
+        notes.append(said)
     drawing = DrawSettings(config.sampler_reduce, config.no_finding_weight, config.sampler_beta)
     data = Data(source, rows, config.sampler, tuple(notes), drawing)
     check_data(data)

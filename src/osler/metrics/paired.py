@@ -24,7 +24,15 @@ from osler.metrics.intervals import FEWEST, Interval, undefined
 from osler.metrics.proportion import student_quantile, wilson
 from osler.metrics.ranking import placements
 
-__all__ = ["Influence", "PairedDifference", "auc_influence", "mean_influence", "paired_difference", "rates_influence"]
+__all__ = [
+    "Influence",
+    "PairedDifference",
+    "auc_influence",
+    "f1_influence",
+    "mean_influence",
+    "paired_difference",
+    "rates_influence",
+]
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.intp]
@@ -153,6 +161,35 @@ def _class_rates(labels: Floats, calls: NDArray[np.bool_], codes: Codes) -> Infl
     return _of_groups([ones, zeros], centred, codes, int(codes.max()) + 1, float(sum(rates)) / 2)
 
 
+def f1_influence(targets: ArrayLike, called: ArrayLike, codes: Codes) -> Influence:
+    """Mean F1 over the classes that have positives, by the delta method of a ratio.
+
+    Args:
+        targets: (N, K) in {0, 1, NaN}.
+        called: (N, K) booleans.
+        codes: (N,) patient numbers.
+
+    >>> f1_influence([[0], [0], [1], [1]], [[False], [True], [True], [True]], np.arange(4)).value
+    0.8
+    """
+    labels, calls = np.asarray(targets, dtype=np.float64), np.asarray(called, dtype=bool)
+    parts = [_class_f1(labels[:, k], calls[:, k], codes) for k in range(labels.shape[1])]
+    return _mean_of(parts, codes, "no class has positives")
+
+
+def _class_f1(labels: Floats, calls: NDArray[np.bool_], codes: Codes) -> Influence | None:
+    ones, clusters = labels == 1, int(codes.max()) + 1
+    if not ones.any():
+        return None
+    calls = calls & ~np.isnan(labels)
+    true, either = 2.0 * (ones & calls), ones.astype(np.float64) + calls
+    value = float(true.sum() / either.sum())
+    patients = len(np.unique(codes))
+    unbiased = math.sqrt(patients / (patients - 1)) if patients > 1 else 1.0
+    moves = unbiased * np.bincount(codes, true - value * either, clusters) / either.sum()
+    return Influence(value, moves, len(np.unique(codes[ones])))
+
+
 def mean_influence(values: ArrayLike, codes: Codes) -> Influence:
     """The mean of one value a sample; NaN values are left out.
 
@@ -171,9 +208,7 @@ def mean_influence(values: ArrayLike, codes: Codes) -> Influence:
     return _of_groups([known], np.where(known, numbers - value, 0.0), codes, int(codes.max()) + 1, value)
 
 
-def _of_groups(
-    groups: Sequence[NDArray[np.bool_]], centred: Floats, codes: Codes, clusters: int, value: float
-) -> Influence:
+def _of_groups(groups: Sequence[NDArray[np.bool_]], centred: Floats, codes: Codes, clusters: int, value: float) -> Influence:
     """The influence of a sum of means, one of each group of samples."""
     moves, sizes = np.zeros(clusters), []
     for group in groups:
@@ -227,7 +262,9 @@ def paired_difference(first: Sequence[Influence], second: Sequence[Influence], l
     freedom = variance**2 / sum(part**2 / degrees for part, degrees in zip(parts, freedoms, strict=True))
     half = student_quantile(level, freedom) * error
     limit = None if fewest >= FEWEST else f"{fewest} patients of the rarer kind: too few for their variance to be known"
-    return PairedDifference(value, value - half, value + half, _two_sided(value / error, freedom), error=error, reason=limit, **about)
+    return PairedDifference(
+        value, value - half, value + half, _two_sided(value / error, freedom), error=error, reason=limit, **about
+    )
 
 
 def _without_variance(
