@@ -505,3 +505,12 @@ def test_a_rate_that_was_raised_late_and_fell_again_was_not_spent_early() -> Non
     rates[-3:] = 1e-6
     columns = {"val.auc": 0.6 + 0.012 * epochs, "learning_rate": rates}
     assert "rate_spent_early" not in [found.id for found in diagnose(chart(columns, {"task": "binary"})).findings]
+
+
+def test_a_loss_that_comes_down_from_fresh_outputs_is_not_a_rate_too_high() -> None:
+    """In other people's loops the output starts at a half or at random: with rare labels far above the floor."""
+    facts = {"task": "binary", "loss.type": "bce", "prevalence.train": 0.05, "samples.train": 4000, "training.learning_rate": 1e-4}
+    down = {"train.loss": [0.82, 0.61, 0.47, 0.38, 0.32], "val.loss": [0.7, 0.52, 0.42, 0.35, 0.3]}
+    thrown = {"train.loss": [41.0, 9.0, 3.1, 1.2, 0.9], "val.loss": [90.0, 12.0, 4.0, 1.3, 1.1]}
+    assert "learning_rate_too_high" not in [found.id for found in diagnose(chart(down, facts)).findings]
+    assert "learning_rate_too_high" in [found.id for found in diagnose(chart(thrown, facts)).findings]

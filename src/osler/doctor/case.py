@@ -297,6 +297,16 @@ class Case:
 
         return floor(spec, counts).loss
 
+    def at_half(self, split: str) -> float:
+        """The loss where every probability is a half, as a network with fresh outputs starts; NaN where labels or loss are
+        unknown."""
+        counts, spec = self.counts(split), self.loss_spec
+        if counts is None or spec is None or not _fits(spec, len(counts.positives)):
+            return math.nan
+        from osler.metrics.floors import floor
+
+        return floor(spec, counts).loss_at_half
+
     def skill(self, split: str) -> Floats:
         """(E,) 1 − loss / floor; NaN where either is unknown."""
         if self.chart.has(f"{split}.skill"):

@@ -12,6 +12,7 @@ from osler.doctor.faults.fault import Fault, Lookalike
 from osler.doctor.faults.stability import diverged
 from osler.doctor.findings import Change, Evidence, Lacking, Severity, Signs, figure
 from osler.doctor.prescribe import peak_rate, scale_rate, two_digits
+from osler.metrics.trend import trend
 
 __all__ = ["RATES"]
 
@@ -25,6 +26,8 @@ LOW_RATIO, SLOW_RATIO, SHORT_WAY = 1e-5, 3e-4, 0.1
 UPHILL = 0.05
 # A loss so far above its floor is not ignorance, which costs nothing more than the floor: the outputs are thrown about.
 WORSE_THAN_FLOOR = -0.2
+# Outputs that start at random, not at 0, cost a little more than a half everywhere; those of a network thrown out, many times.
+FRESH = 1.5
 CLIPPED = 0.5
 # Adam's usual rate for a network that starts from scratch is 0.001; at a fifth of it, slow is what one gets.
 CAREFUL_RATE = 3e-4
@@ -45,10 +48,14 @@ def learning_rate_too_high(case: Case) -> Signs | Lacking | None:
         evidence.append(Evidence("update_ratio.median", ratio, None, expected=1e-3, basis="median of the epochs"))
     skill = case.skill("train")[1:]
     worse = np.isfinite(skill) & (skill < WORSE_THAN_FLOOR)
+    if case.segmentation:  # the floor of an overlap may be masks all empty, or full: a sound start lies above it, and falls
+        losses = chart.values("train.loss")
+        worse &= losses[1:] >= losses[0]
     if (
         worse.sum() >= 2
         and worse.sum() >= 0.5 * np.isfinite(skill).sum()
         and (case.chart.has("train.floor") or not case.balanced_sampler)
+        and not _comes_down(case)
     ):
         row = int(np.flatnonzero(worse)[-1]) + 1
         reasons.append(
@@ -85,6 +92,16 @@ def learning_rate_too_high(case: Case) -> Signs | Lacking | None:
         "norm next",
     )
     return Signs(text, tuple(evidence), severity, min(0.9, 0.55 + 0.15 * len(reasons)), changes)
+
+
+def _comes_down(case: Case) -> bool:
+    """Whether the training loss falls all the way from where fresh outputs start: far above the floor of rare labels, and slowly
+    where the rate is small."""
+    epochs, losses = case.chart.points("train.loss")
+    start = case.at_half("train")
+    start = start if math.isfinite(start) else case.floor("train")
+    falls = len(losses) >= 2 and (bool((np.diff(losses) < 0).all()) or trend(losses, epochs).falls)
+    return falls and bool(losses.max() < FRESH * start)
 
 
 def _harm(case: Case, certain: bool) -> Severity:
@@ -153,7 +170,8 @@ def _careful_rate(case: Case, rate: float) -> Signs | Lacking | None:
     )
     to = two_digits(min(1e-3, max(5e-4, 2.5 * rate)))
     why = "0.0005 to 0.001: movement should show within 5 to 10 epochs; a rate range test of 200 steps tells where it breaks"
-    return Signs(text, evidence, "warning", 0.5, (Change("training.learning_rate", rate, to, why),))
+    nothing = float(values.max()) < 0.01  # not even a wrong pixel was called: no other cause leaves so little behind
+    return Signs(text, evidence, "warning", 0.65 if nothing else 0.5, (Change("training.learning_rate", rate, to, why),))
 
 
 def gradients_accumulate(case: Case) -> Signs | Lacking | None:
@@ -243,6 +261,7 @@ RATES: dict[str, Fault] = {
             "frozen_network",
             "learning_rate_too_low",
             "validation_differs",
+            "empty_masks", "full_masks", "low_overlap",
         ),
         lookalikes=(
             Lookalike("input_out_of_range", "pixels of the wrong scale make the same steps too large"),
@@ -282,6 +301,7 @@ RATES: dict[str, Fault] = {
             "still_improving",
             "underfitting",
             "validation_differs",
+            "empty_masks",
         ),
         lookalikes=(
             Lookalike("warmup_too_long", "the rate still rises"),
