@@ -45,7 +45,9 @@ def scale_rate(case: Case, factor: float, why: str) -> tuple[Change, ...]:
 
 
 def set_fact(case: Case, key: str, value: Any, why: str) -> tuple[Change, ...]:
-    """One key set to a value, from what is stated."""
+    """One key set to a value, from what is stated; nothing where that is its value already."""
+    if key in case.facts and case.facts.get(key) == value:
+        return ()
     return (Change(key, case.facts.get(key), value, why),)
 
 

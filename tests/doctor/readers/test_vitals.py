@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from osler.doctor.diagnose import diagnose
 from osler.doctor.facts import Facts
 from osler.doctor.readers import vitals as reader
 from osler.doctor.readers.choose import read_charts
@@ -124,6 +125,15 @@ def test_a_loss_that_is_not_finite_is_known_by_its_reason() -> None:
     collector.add({"epoch": 1, "val": {"loss": {"value": 0.5, "n": 10}}})
     collector.add({"epoch": 2, "val": {"loss": {"value": None, "value_reason": "not finite", "n": 10}}})
     assert collector.chart().nonfinite_epochs("val.loss").tolist() == [2.0]
+
+
+def test_a_loss_that_was_never_finite_is_found_too() -> None:
+    collector = VitalsCollector()
+    for epoch in (1, 2):
+        collector.add({"epoch": epoch, "train": {"loss": {"value": None, "value_reason": "not finite", "n": 10}}})
+    chart = collector.chart()
+    assert chart.nonfinite_epochs("train.loss").tolist() == [1.0, 2.0]
+    assert "non_finite" in [found.id for found in diagnose(chart).findings]
 
 
 def test_damaged_lines_are_passed_over(tmp_path: Path) -> None:

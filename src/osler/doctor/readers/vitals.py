@@ -101,7 +101,9 @@ class VitalsCollector:
     def chart(self, facts: Facts | None = None, notes: Iterable[str] = ()) -> Chart:
         """The chart of all epochs taken so far."""
         count = len(self._epochs)
-        series = {name: self._series(name, column, count) for name, column in self._columns.items() if column}
+        # What was never a number in any epoch is told by its reasons alone.
+        columns = {**{name: {} for name, rows in self._broken.items() if rows}, **{k: v for k, v in self._columns.items() if v}}
+        series = {name: self._series(name, column, count) for name, column in columns.items()}
         _stand_for_the_whole(series)
         phases = np.array(self._phases, dtype=np.intp)
         several = len(set(self._phases)) > 1
