@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ import pytest
 from numpy.typing import NDArray
 
 from osler.config import PreparationConfig
-from osler.data import filling, shards
+from osler.data import filling, geometry, records, shards
 from osler.data.cache import PackedCache, cache_folder, open_cache
 from osler.data.samples import Samples
 from osler.errors import DataError
@@ -144,7 +145,7 @@ def test_gather_gives_what_preparation_gives(preparation: Preparation, tmp_path:
 
 @pytest.mark.parametrize("rows_each", [1, 3, 7, 50])
 def test_rows_of_several_shards_come_in_the_order_asked(rows_each: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "_SHARD_BYTES", rows_each * SIZE * SIZE)
+    monkeypatch.setattr(geometry, "_SHARD_BYTES", rows_each * SIZE * SIZE)
     samples = array_samples(50)
     cache = filled(samples, tmp_path)
     assert len(list(cache.store.folder.glob("image-*.bin"))) == -(-50 // rows_each)
@@ -205,10 +206,10 @@ def test_sets_with_equal_ids_do_not_overwrite_each_other(tmp_path: Path) -> None
 
 
 def test_shards_hold_about_64_mb_and_never_grow_many() -> None:
-    assert shards.rows_per_shard(224 * 224, 112_120) == 1337
-    assert 112_120 / shards.rows_per_shard(512 * 512 * 3, 112_120) <= 256
-    assert shards.rows_per_shard(28 * 28, 100) == 100
-    assert shards.rows_per_shard(4096 * 4096 * 8, 3) == 1
+    assert geometry.rows_per_shard(224 * 224, 112_120) == 1337
+    assert 112_120 / geometry.rows_per_shard(512 * 512 * 3, 112_120) <= 256
+    assert geometry.rows_per_shard(28 * 28, 100) == 100
+    assert geometry.rows_per_shard(4096 * 4096 * 8, 3) == 1
 
 
 def test_the_folder_is_the_configured_one_else_the_environments(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -279,10 +280,10 @@ FILL = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-import osler.data.cache
+import osler.data.filling
 from test_cache import GRAY, file_samples, open_cache
 def main():
-    osler.data.cache._COMMIT_SECONDS = 0.2
+    osler.data.filling._COMMIT_SECONDS = 0.2
     folder = Path(sys.argv[2])
     samples = file_samples(folder / "images", int(sys.argv[3]), float(sys.argv[4]), folder / "log")
     cache = open_cache(samples, GRAY, folder / "cache")
@@ -403,15 +404,15 @@ def test_half_a_record_at_the_end_of_the_index_is_dropped(tmp_path: Path) -> Non
     log.unlink()
     again = filled(samples, tmp_path / "cache")
     assert sorted(reads(log)) == [6, 7, 8, 9]
-    assert index.stat().st_size == 10 * shards.RECORD.itemsize
+    assert index.stat().st_size == 10 * records.RECORD.itemsize
     np.testing.assert_array_equal(again.gather(range(10)), truth(samples, range(10)))
 
 
 def test_rows_are_recorded_only_after_their_bytes_are_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[str] = []
-    sync, commit_check = os.fsync, shards._check
+    sync, commit_check = os.fsync, records._check
     monkeypatch.setattr(shards.os, "fsync", lambda file: (events.append(os.readlink(f"/proc/self/fd/{file}")), sync(file))[1])
-    monkeypatch.setattr(shards, "_check", lambda records: (events.append("records"), commit_check(records))[1])
+    monkeypatch.setattr(records, "_check", lambda found: (events.append("records"), commit_check(found))[1])
     cache = open_cache(array_samples(4), GRAY, tmp_path)
     events.clear()
     cache.ensure(range(4))
@@ -447,14 +448,14 @@ def remove_shard(folder: Path) -> None:
 def scramble_index(folder: Path) -> None:
     path = folder / "index.bin"
     data = bytearray(path.read_bytes())
-    data[5 * shards.RECORD.itemsize + 3] ^= 0x10
+    data[5 * records.RECORD.itemsize + 3] ^= 0x10
     path.write_bytes(bytes(data))
 
 
 def zero_index_end(folder: Path) -> None:
     path = folder / "index.bin"
     data = path.read_bytes()
-    path.write_bytes(data[: -4 * shards.RECORD.itemsize] + bytes(4 * shards.RECORD.itemsize))
+    path.write_bytes(data[: -4 * records.RECORD.itemsize] + bytes(4 * records.RECORD.itemsize))
 
 
 def remove_index(folder: Path) -> None:
@@ -477,7 +478,7 @@ def remove_index(folder: Path) -> None:
 def test_what_is_damaged_is_found_on_opening_and_prepared_again(
     damage: Any, prepared_again: int, noted: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shards, "_SHARD_BYTES", 4 * SIZE * SIZE)
+    monkeypatch.setattr(geometry, "_SHARD_BYTES", 4 * SIZE * SIZE)
     log = tmp_path / "log"
     samples = file_samples(tmp_path / "images", 12, log=log)
     before = filled(samples, tmp_path / "cache")
@@ -507,7 +508,7 @@ def test_a_reader_goes_on_when_its_cache_is_deleted(tmp_path: Path) -> None:
 def test_the_manifest_states_what_the_rows_are(tmp_path: Path) -> None:
     cache = filled(array_samples(8), tmp_path)
     manifest = json.loads((cache.store.folder / "manifest.json").read_text())
-    assert manifest["schema"] == "osler.cache/1"
+    assert manifest["schema"] == "osler.cache/2"
     assert manifest["samples"] == 8
     assert manifest["preparation"]["fingerprint"] == GRAY.fingerprint()
     image = manifest["arrays"]["image"]
@@ -648,3 +649,126 @@ def test_a_read_only_folder(tmp_path: Path) -> None:
             open_cache(array_samples(3), GRAY, tmp_path)
     finally:
         tmp_path.chmod(0o755)
+
+
+def test_a_file_that_may_not_grow_is_one_clear_error_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(geometry, "_SHARD_BYTES", 4 * SIZE * SIZE)
+    samples = file_samples(tmp_path / "images", 30)
+    open_cache(samples, GRAY, tmp_path / "cache").ensure(range(8))
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10 * records.RECORD.itemsize, limit[1]))  # of the index, at ten rows
+    try:
+        with pytest.raises(DataError, match=r"may not grow further.*ulimit -f.*What was finished is kept"):
+            open_cache(samples, GRAY, tmp_path / "cache").ensure(range(30))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    again = filled(samples, tmp_path / "cache")
+    np.testing.assert_array_equal(again.gather(range(30)), truth(samples, range(30)))
+
+
+# --- while a set is prepared ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Moving(Files):
+    """Its rows 3 and 5 are written anew while they are read: row 3 once, row 5 each time."""
+
+    def read(self, row: int) -> RawImage:
+        raw = super().read(row)
+        path = Path(self.paths[row])
+        if row == 5 or (row == 3 and not path.with_suffix(".seen").exists()):
+            path.with_suffix(".seen").touch()
+            cv2.imwrite(str(path), np.full((SIZE, SIZE), 200, np.uint8))
+            os.utime(path, ns=(0, time.monotonic_ns()))
+        return raw
+
+
+def test_a_source_that_changes_while_it_is_read_is_noticed(tmp_path: Path) -> None:
+    plain = file_samples(tmp_path / "images", 8)
+    samples = samples_of(Moving(plain.images.paths))  # type: ignore[attr-defined]
+    cache = filled(samples, tmp_path / "cache")
+    assert (cache.gather([3]) == 200).all()  # what the file holds in the end
+    assert cache.moving == {3}
+    assert any("1 image(s) changed while the set was prepared" in note and "image-3" in note for note in cache.notes)
+    assert list(cache.unreadable) == [5]
+    assert "changed while it was being read, 3 times in a row" in cache.unreadable[5]
+    again = open_cache(plain, GRAY, tmp_path / "cache")
+    assert again.find_missing(np.arange(8)).tolist() == [5]
+
+
+def test_a_source_that_changed_since_it_was_listed_is_prepared_as_it_is_now(tmp_path: Path) -> None:
+    samples = file_samples(tmp_path / "images", 6)
+    cache = open_cache(samples, GRAY, tmp_path / "cache")
+    cache.find_missing(np.arange(6))  # the first look
+    cv2.imwrite(samples.images.paths[2], np.full((SIZE, SIZE), 31, np.uint8))  # type: ignore[attr-defined]
+    cache.ensure(range(6))
+    assert (cache.gather([2]) == 31).all()
+    assert cache.moving == {2}
+    assert filled(samples, tmp_path / "cache").changed == set()
+
+
+def test_too_many_bad_files_stop_with_a_list_and_what_was_done_is_kept(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    samples = file_samples(tmp_path / "images", 30, log=log)
+    for row in (2, 4, 6, 8):
+        Path(samples.images.paths[row]).write_bytes(b"")  # type: ignore[attr-defined]
+    cache = open_cache(samples, GRAY, tmp_path / "cache")
+    with pytest.raises(
+        DataError, match=r"4 images cannot be used, more than the 3 of 30 that data.unreadable_limit.*\n.*2\.png.*empty"
+    ):
+        cache.ensure(range(30), most_unreadable=3)
+    log.unlink()
+    cache = filled(samples, tmp_path / "cache", most_unreadable=4)
+    assert sorted(cache.unreadable) == [2, 4, 6, 8]
+    assert len(set(reads(log))) < 30
+
+
+def test_a_damaged_row_is_prepared_again_and_said(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    samples = file_samples(tmp_path / "images", 12, log=log)
+    kept = filled(samples, tmp_path / "cache").gather(range(12))
+    shard = next((tmp_path / "cache").rglob("image-00000.bin"))
+    data = bytearray(shard.read_bytes())
+    data[7 * SIZE * SIZE + 11] ^= 1
+    shard.write_bytes(data)
+    log.unlink()
+    cache = filled(samples, tmp_path / "cache")
+    assert reads(log) == [7]
+    assert "1 prepared image(s) were damaged" in cache.notes[0]
+    assert cache.changed == set()
+    np.testing.assert_array_equal(cache.gather(range(12)), kept)
+
+
+def test_lanes_prepare_parts_that_any_process_finds(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    samples = file_samples(tmp_path / "images", 20, log=log)
+    for part in (1, 2):
+        open_cache(samples, GRAY, tmp_path / "cache").ensure(np.arange(20)[part - 1 :: 2], lane=part)
+    assert sorted(reads(log)) == list(range(20))
+    log.unlink()
+    cache = filled(samples, tmp_path / "cache")
+    assert reads(log) == []
+    np.testing.assert_array_equal(cache.gather(range(20)), truth(samples, range(20)))
+    assert cache.ready(np.arange(20)) == 20
+
+
+@pytest.mark.long
+def test_any_number_of_kills_ends_in_the_same_bytes(tmp_path: Path) -> None:
+    count, log = 300, tmp_path / "log"
+    samples = file_samples(tmp_path / "images", count, log=log)
+    index, seen = open_cache(samples, GRAY, tmp_path / "cache").store, 0
+    for kill in range(4):
+        process = start_filling(tmp_path, count, 0.01, 1 + kill % 2)
+        wait_for(lambda: len(index.records()) > seen + 20)  # noqa: B023
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+        assert len(index.records()) > seen
+        seen = len(index.records())
+    assert seen < count
+    time.sleep(1.0)  # workers end with their parent
+    cache = filled(samples, tmp_path / "cache")
+    assert cache.notes == ()
+    np.testing.assert_array_equal(cache.gather(range(count)), truth(samples, range(count)))
+    assert cache.store.check(cache.store.records()["slot"], everything=True)

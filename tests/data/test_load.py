@@ -37,6 +37,20 @@ def test_a_subset_keeps_the_proportions_and_is_recorded() -> None:
     assert any("stratified subset" in note for note in part.notes)
 
 
+@pytest.mark.parametrize("folds", [None, 4])
+def test_a_subset_keeps_patients_whole_and_in_one_split(folds: int | None) -> None:
+    data = load_data(phantom(split={"folds": folds}, subset=0.4))
+    patients = data.source.patients
+    assert patients is not None
+    used = np.concatenate(list(data.rows.values()))
+    assert len(used) == pytest.approx(160, abs=3)
+    held = [set(patients[rows]) for rows in data.rows.values()]
+    assert sum(map(len, held)) == len(set().union(*held))
+    assert np.isin(patients, patients[used]).sum() == len(used)
+    assert any(note.startswith("A stratified subset of") for note in data.notes)
+    assert any(note.startswith("Fold 0 of 4") for note in data.notes) == (folds is not None)
+
+
 def test_development_mode_takes_at_most_so_many() -> None:
     data = load_data(phantom(dev_samples=60))
     assert sum(len(rows) for rows in data.rows.values()) <= 60

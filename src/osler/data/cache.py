@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from osler.data.filling import Filling, Job
+from osler.data.filling import Job, Outcome, fill
+from osler.data.geometry import Geometry, rows_per_shard
+from osler.data.records import digest
 from osler.data.samples import Samples
-from osler.data.shards import SCHEMA, Geometry, ShardStore, digest, rows_per_shard, storage_error
+from osler.data.shards import SCHEMA, ShardStore, storage_error
 from osler.errors import DataError
 from osler.imaging.preparation import Preparation
 
@@ -26,8 +28,7 @@ Progress = Callable[[int, int], None]
 
 MASK_SCHEMA = "osler.planes/1"
 """Of how masks are resampled; part of a cache's name where there are masks."""
-_COMMIT_SECONDS = 2.0
-"""How much work a power cut may cost; each commit waits for the disk."""
+_LISTED = 20
 
 
 @dataclass
@@ -39,6 +40,7 @@ class PackedCache:
         preparation: what was done to every image.
         unreadable: row → why its image cannot be used; what to do with it is the caller's decision. Tried anew by each process.
         changed: rows whose image is no longer what it was when it was last prepared; they were prepared again.
+        moving: rows whose image changed between the first look at it here and its preparation; it is the newer one.
     """
 
     samples: Samples
@@ -46,6 +48,7 @@ class PackedCache:
     store: ShardStore
     unreadable: dict[int, str] = field(default_factory=dict)
     changed: set[int] = field(default_factory=set)
+    moving: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._identities = np.zeros((len(self.samples), 2), np.uint64)
@@ -70,13 +73,32 @@ class PackedCache:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was found damaged, or changed since, and put right; one sentence each."""
-        changed = (
-            f"{len(self.changed)} image(s) are not what they were when last prepared (changed, moved, or of another set of the "
-            "same names); they were prepared again"
-        )
-        return (*self.store.notes, changed) if self.changed else tuple(self.store.notes)
+        said = list(self.store.notes)
+        if self.changed:
+            said.append(
+                f"{len(self.changed)} image(s) are not what they were when last prepared (changed, moved, or of another set of "
+                "the same names); they were prepared again"
+            )
+        if self.moving:
+            shown = ", ".join(str(self.samples.ids[row]) for row in sorted(self.moving)[:5])
+            said.append(f"{len(self.moving)} image(s) changed while the set was prepared; the newer ones are used ({shown})")
+        return tuple(said)
 
-    def ensure(self, rows: ArrayLike, workers: int = 1, progress: Progress | None = None) -> None:
+    @property
+    def job(self) -> Job:
+        """What a process needs to prepare any row of this cache."""
+        source = self.samples
+        return Job(source.images, self.preparation, self.store.geometry, source.masks, source.exclusive)
+
+    def ensure(
+        self,
+        rows: ArrayLike,
+        workers: int = 1,
+        progress: Progress | None = None,
+        *,
+        lane: int = 0,
+        most_unreadable: int | None = None,
+    ) -> None:
         """Prepares those of these rows that are not prepared yet; the rest costs a look at each file's time and size.
 
         May be killed at any moment and called again; where another process prepares the same rows, waits for it. Images that
@@ -86,23 +108,51 @@ class PackedCache:
             rows: of the source, in any order, repeats allowed.
             workers: the most processes to use; few or quick images are prepared in this one.
             progress: told how far it is.
+            lane: of the store; machines that prepare parts of one set at once have one each, from 1.
+            most_unreadable: stop where more of these rows than this cannot be used; None: never.
 
         Raises:
-            DataError: the disk is full, or the folder cannot be written.
+            DataError: the disk is full, the folder cannot be written, or too many images cannot be used.
         """
         wanted = np.unique(np.asarray(rows, np.int64))
-        self._identify(wanted)
-        self._find(wanted)
-        missing = self._missing(wanted)
-        if not len(missing):
-            return
-        try:
-            with self.store.lock(self._watcher(wanted, progress)):
+        if len(self.find_missing(wanted)):
+            with self._storing("preparing images"), self.store.lock(lane, self._watcher(wanted, progress)):
                 self._find(wanted)
-                self._fill(self._missing(wanted), workers, progress)
-        except OSError as error:
-            raise storage_error(self.store.folder, error, "preparing images") from error
-        self._find(wanted)
+                self._fill(self._missing(wanted), workers, progress, lane, most_unreadable)
+            self._find(wanted)
+        self.require_readable(wanted, most_unreadable)
+
+    def find_missing(self, rows: NDArray[np.int64], everything: bool = False) -> NDArray[np.int64]:
+        """Those of these rows that are not prepared, or not as their sources are now, or damaged; less the unreadable ones.
+
+        Args:
+            rows: of the source, ascending, each once.
+            everything: read all bytes that are prepared, also of shards that were found sound before.
+
+        Raises:
+            DataError: what is damaged cannot be taken out, as the folder cannot be written.
+        """
+        with self._storing("checking prepared images"):
+            self._identify(rows)
+            self._find(rows)
+            found = self._slots[rows]
+            if not self.store.check(found[found >= 0], everything):
+                self._slots[rows] = -1
+                self._find(rows)
+        return self._missing(rows)
+
+    def require_readable(self, rows: NDArray[np.int64], most: int | None) -> None:
+        """DataError, with the first of them and why, where more of these rows than `most` cannot be used."""
+        if most is None or len(self.unreadable) <= most:
+            return
+        bad = [row for row in rows.tolist() if row in self.unreadable]
+        if len(bad) > most:
+            shown = "\n".join(f"  {self.unreadable[row]}" for row in bad[:_LISTED])
+            more = f"\n  and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""
+            raise DataError(
+                f"{len(bad)} images cannot be used, more than the {most} of {len(rows)} that data.unreadable_limit allows:\n"
+                f"{shown}{more}\nMend or remove them, or raise data.unreadable_limit. What was finished is kept."
+            )
 
     def gather(self, rows: ArrayLike, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         """The images of these rows, copied at once.
@@ -132,22 +182,28 @@ class PackedCache:
         """(n, 2) digests of the state that each row's image and mask had when `ensure` first looked at it."""
         return np.asarray(self._identities[np.asarray(rows, np.int64)])
 
+    def look_again(self, rows: ArrayLike) -> None:
+        """Forgets the state that these rows' sources had, so that the next `ensure` takes them as they are then."""
+        self._identified[np.asarray(rows, np.int64)] = False
+
+    def ready(self, rows: NDArray[np.int64]) -> int:
+        """How many of these rows are prepared, by whomever; whether their sources have changed since is not looked at."""
+        return int(np.isin(rows, self.store.records()["row"]).sum())
+
     # --- which rows are where ---
 
     def _identify(self, rows: NDArray[np.int64]) -> None:
         """Looks once at the state of each row's source."""
+        job = self.job
         for row in rows[~self._identified[rows]].tolist():
             try:
-                self._identities[row] = digest(self._identity(row))
+                self._identities[row] = digest(job.identity(row))
             except DataError as error:
-                self._refuse(row, str(error))
+                self.refuse(row, str(error))
             self._identified[row] = True
 
-    def _identity(self, row: int) -> str:
-        image, masks = self.samples.images.identity(row), self.samples.masks
-        return image if masks is None else f"{image}\n{masks.identity(row)}"
-
-    def _refuse(self, row: int, why: str) -> None:
+    def refuse(self, row: int, why: str) -> None:
+        """Puts a row down as unreadable."""
         name = str(self.samples.ids[row])
         self.unreadable[row] = why if name in why else f"{name}: {why}"
 
@@ -181,34 +237,37 @@ class PackedCache:
 
     # --- preparing ---
 
-    def _fill(self, rows: NDArray[np.int64], workers: int, progress: Progress | None) -> None:
+    @contextmanager
+    def _storing(self, doing: str) -> Iterator[None]:
+        """Words what the disk refuses."""
+        try:
+            yield
+        except OSError as error:
+            raise storage_error(self.store.folder, error, doing) from error
+
+    def _fill(
+        self, rows: NDArray[np.int64], workers: int, progress: Progress | None, lane: int = 0, most_unreadable: int | None = None
+    ) -> None:
         if not len(rows):
             return
-        slots = self.store.reserve(len(rows))
-        source = self.samples
-        job = Job(source.images, self.preparation, self.store.geometry, source.masks, source.exclusive)
-        finished: list[NDArray[np.intp]] = []
-        done, committed = 0, time.monotonic()
-        try:
-            for positions, said in Filling(job, rows, slots, workers).run():
-                for position, why in zip(positions.tolist(), said, strict=True):
-                    if why is not None:
-                        self._refuse(int(rows[position]), why)
-                finished.append(positions[[why is None for why in said]])
+        done = 0
+        with closing(fill(self.store, self.job, rows, workers, lane)) as parts:
+            for positions, outcome in parts:
+                self._take(rows[positions], outcome)
                 done += len(positions)
-                if time.monotonic() - committed > _COMMIT_SECONDS:
-                    self._commit(rows, slots, finished)
-                    committed = time.monotonic()
                 if progress is not None:
                     progress(done, len(rows))
-        finally:
-            self._commit(rows, slots, finished)
+                self.require_readable(rows, most_unreadable)
 
-    def _commit(self, rows: NDArray[np.int64], slots: NDArray[np.int64], finished: list[NDArray[np.intp]]) -> None:
-        positions = np.concatenate(finished) if finished else np.empty(0, np.intp)
-        finished.clear()
-        if len(positions):
-            self.store.commit(slots[positions], rows[positions], self._identities[rows[positions]])
+    def _take(self, rows: NDArray[np.int64], outcome: Outcome) -> None:
+        """Remembers which rows cannot be used, and in which state the others were read."""
+        good = np.array([why is None for why in outcome.why])
+        for row, why in zip(rows.tolist(), outcome.why, strict=True):
+            if why is not None:
+                self.refuse(row, why)
+        moved = good & (self._identities[rows] != outcome.identities).any(axis=1)
+        self.moving.update(rows[moved].tolist())
+        self._identities[rows[moved]] = outcome.identities[moved]
 
 
 def cache_folder(configured: Path | None) -> Path:

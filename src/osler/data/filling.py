@@ -7,21 +7,26 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from osler.data.geometry import Geometry
+from osler.data.records import digest
 from osler.data.samples import Images, Masks
-from osler.data.shards import Geometry
+from osler.data.shards import ShardStore
 from osler.errors import DataError
 from osler.imaging.preparation import Preparation
 
-__all__ = ["Filling", "Job"]
+__all__ = ["Done", "Filling", "Job", "Outcome", "fill"]
 
+_COMMIT_SECONDS = 2.0
+"""How much work a power cut may cost; each commit waits for the disk."""
 _TRIAL_SECONDS = 0.4
 """For so long rows are prepared here and timed, before it is decided whether other processes are worth their start."""
 _WORTH_SECONDS = 3.0
@@ -29,6 +34,27 @@ _WORTH_SECONDS = 3.0
 _CHUNK_SECONDS = 0.25
 """About how long one task of a process lasts: often enough for a moving bar, seldom enough to cost nothing."""
 _MOST_ROWS = 256
+_TRIES = 3
+"""So often an image is prepared that changes while it is."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of some rows.
+
+    Attributes:
+        why: for each None, or why its image cannot be used.
+        crcs: (n,) checksums of the bytes that were written; 0 where none were.
+        identities: (n, 2) digests of the state in which each source was read; 0 where it was not.
+    """
+
+    why: list[str | None]
+    crcs: NDArray[np.uint32]
+    identities: NDArray[np.uint64]
+
+
+Done = tuple[NDArray[np.intp], Outcome]
+"""Positions in the list of rows, and what became of them."""
 
 
 @dataclass(frozen=True)
@@ -49,17 +75,35 @@ class Job:
     masks: Masks | None = None
     exclusive: bool = True
 
-    def do(self, rows: Sequence[int], slots: Sequence[int]) -> list[str | None]:
-        """Prepares rows into slots; for each None, or why its image cannot be used."""
-        return [self._one(row, slot) for row, slot in zip(rows, slots, strict=True)]
+    def do(self, rows: Sequence[int], slots: Sequence[int]) -> Outcome:
+        """Prepares rows of the images into slots."""
+        outcome = Outcome([None] * len(rows), np.zeros(len(rows), np.uint32), np.zeros((len(rows), 2), np.uint64))
+        for at, (row, slot) in enumerate(zip(rows, slots, strict=True)):
+            try:
+                prepared, outcome.identities[at] = self._settled(row)
+            except DataError as error:
+                outcome.why[at] = str(error)
+            else:
+                outcome.crcs[at] = self.geometry.write(slot, prepared)
+        return outcome
 
-    def _one(self, row: int, slot: int) -> str | None:
-        try:
-            prepared = self._prepared(row)
-        except DataError as error:
-            return str(error)
-        self.geometry.write(slot, prepared)
-        return None
+    def identity(self, row: int) -> str:
+        """Of the state of a row's image, and of its mask; DataError where they are gone."""
+        image = self.images.identity(row)
+        return image if self.masks is None else f"{image}\n{self.masks.identity(row)}"
+
+    def _settled(self, row: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+        """A prepared row, and the state that its source had before and after it was read."""
+        state = digest(self.identity(row))
+        for _ in range(_TRIES):
+            prepared, before = self._prepared(row), state
+            state = digest(self.identity(row))
+            if state == before:
+                return prepared, state
+        raise DataError(
+            f"the file changed while it was being read, {_TRIES} times in a row. Wait until it is complete (a copy under way?), "
+            "then start again."
+        )
 
     def _prepared(self, row: int) -> NDArray[np.uint8]:
         raw = self.images.read(row)
@@ -73,8 +117,52 @@ class Job:
         return np.concatenate([prepared, self.preparation.apply_mask(planes, self.exclusive)])
 
 
-Done = tuple[NDArray[np.intp], list[str | None]]
-"""Positions in the list of rows, and for each what `Job.do` said."""
+def fill(
+    store: ShardStore, job: Job, rows: NDArray[np.int64], workers: int, lane: int = 0, numbers: NDArray[np.int64] | None = None
+) -> Generator[Done]:
+    """Prepares rows into a lane of a store, whose lock is held; yields what is done as it comes, in any order.
+
+    What is done is committed every two seconds and at the end, however it ends.
+
+    Args:
+        store: open.
+        job: of the store.
+        rows: (n,) of the job's images.
+        workers: the most processes to use.
+        lane: where they go.
+        numbers: (n,) rows of the whole source, where the job has a part of its images; None: `rows`.
+
+    Raises:
+        DataError: a process died.
+        OSError: a row could not be written.
+    """
+    named = rows if numbers is None else numbers
+    slots = store.reserve(len(rows), lane)
+    waiting: list[Done] = []
+    committed = time.monotonic()
+
+    def commit() -> None:
+        if waiting:
+            positions = np.concatenate([part for part, _ in waiting])
+            good = np.array([why is None for _, said in waiting for why in said.why])
+            crcs = np.concatenate([said.crcs for _, said in waiting])
+            identities = np.concatenate([said.identities for _, said in waiting])
+            waiting.clear()
+            if good.any():
+                positions = positions[good]
+                store.commit(slots[positions], named[positions], identities[good], crcs[good])
+
+    with store.proving(slots):
+        try:
+            with closing(Filling(job, rows, slots, workers).run()) as parts:
+                for done in parts:
+                    waiting.append(done)
+                    if time.monotonic() - committed > _COMMIT_SECONDS:
+                        commit()
+                        committed = time.monotonic()
+                    yield done
+        finally:
+            commit()
 
 
 @dataclass(frozen=True)
@@ -93,7 +181,7 @@ class Filling:
     slots: NDArray[np.int64]
     workers: int
 
-    def run(self) -> Iterator[Done]:
+    def run(self) -> Generator[Done]:
         """Yields what is written, not yet flushed, as it comes; in any order.
 
         Raises:
@@ -116,7 +204,7 @@ class Filling:
     def _here(self, positions: NDArray[np.intp]) -> Done:
         return positions, self.job.do(self.rows[positions].tolist(), self.slots[positions].tolist())
 
-    def _in_processes(self, first: int, seconds_each: float) -> Iterator[Done]:
+    def _in_processes(self, first: int, seconds_each: float) -> Generator[Done]:
         size = _rows_a_task(seconds_each)
         chunks = iter(np.split(np.arange(first, len(self.rows)), range(size, len(self.rows) - first, size)))
         workers = min(self.workers, -(-(len(self.rows) - first) // size))
@@ -124,7 +212,7 @@ class Filling:
         method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         context = multiprocessing.get_context(method)
         pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(self.job,))
-        under_way: dict[Future[list[str | None]], NDArray[np.intp]] = {}
+        under_way: dict[Future[Outcome], NDArray[np.intp]] = {}
         try:
             while True:
                 # Two tasks a worker keep all of them busy, and nothing waits in memory but numbers.
@@ -171,6 +259,6 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _work(rows: list[int], slots: list[int]) -> list[str | None]:
+def _work(rows: list[int], slots: list[int]) -> Outcome:
     assert _job is not None, "the initializer ran"
     return _job.do(rows, slots)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osler.data.messages import count
-from osler.data.shards import digest
+from osler.data.records import digest
 from osler.errors import DataError, RunError
 from osler.files import write_atomic
 from osler.imaging.masks import IGNORED

@@ -3,14 +3,21 @@
 A store is a folder:
 
     manifest.json      what the rows are; with a checksum of itself
-    index.bin          one record a finished row: slot, row, identity (16 bytes), check; only ever appended to
+    index.bin          one record a finished row: slot, row, identity (16 bytes), CRC-32, check; only ever appended to
     image-00000.bin    shards: `rows_per_shard` rows of the array "image" each, row after row, all of one size
     lock               held while rows are added
+    sound.json         which shards were read and found sound, by their time of change (`integrity`)
+
+    index-2.bin, image-2-00000.bin, lock-2: the same of lane 2
 
 Rows lie in slots, in the order in which they were asked for; `index.bin` says which row of the source, in which state (its
 identity), is in which slot. A record is written after the bytes it speaks of have reached the disk, so a kill at any moment costs
 the rows under way and nothing else. A finished slot is never overwritten: where a row's source has changed the row gets a new
-slot, and a process that reads the old one goes on undisturbed. Readers take no lock and write nothing.
+slot, and a process that reads the old one goes on undisturbed. Readers take no lock and write nothing but what they found sound.
+
+Several machines write at once in lanes: each lane has an index, shards and a lock of its own, and no file has two writers.
+Readers take all indexes together, so nothing is ever moved. Lane 0 is that of a process which prepares alone; its lock is that
+of all lanes.
 
 The manifest names its arrays, each with dtype, shape and layout, so that a mask beside the image, or rows of varying shape with
 offsets in the index, are further entries rather than another format.
@@ -22,11 +29,11 @@ import errno
 import fcntl
 import hashlib
 import json
-import mmap
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,27 +41,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from osler.data.geometry import LANE_SHARDS, Geometry, Mapped
+from osler.data.integrity import damaged, prove, unproved
+from osler.data.records import RECORD, digest, make_records, read_records
 from osler.errors import DataError
 
-__all__ = ["RECORD", "Geometry", "ShardStore", "digest", "storage_error"]
+__all__ = ["Geometry", "ShardStore", "digest", "storage_error"]
 
-SCHEMA = "osler.cache/1"
-RECORD = np.dtype([("slot", "<i8"), ("row", "<i8"), ("identity", "<u8", (2,)), ("check", "<u8")])
-_SALT = np.uint64(0x6F736C65722F3031)
-"""Makes the check of a record of zeros, as a power cut may leave, wrong."""
-_SHARD_BYTES = 1 << 26
-_MOST_SHARDS = 256
-"""Shards grow where there would be more: each is an open file of every reader."""
-
-
-def digest(identity: str) -> tuple[int, int]:
-    """128 bits of a row's identity, as an index record keeps it.
-
-    >>> digest("a.png 10 1") == digest("a.png 10 2")
-    False
-    """
-    value = hashlib.blake2b(identity.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-    return int.from_bytes(value[:8], "little"), int.from_bytes(value[8:], "little")
+SCHEMA = "osler.cache/2"
+_INDEX = re.compile(r"index(?:-(\d+))?\.bin")
 
 
 def storage_error(folder: Path, error: OSError, doing: str) -> DataError:
@@ -64,74 +59,17 @@ def storage_error(folder: Path, error: OSError, doing: str) -> DataError:
             f"{folder}: the disk is full (while {doing}). What was finished is kept. "
             "Free some space and start again, or set data.cache to a folder on a larger disk."
         )
+    if error.errno == errno.EFBIG:
+        return DataError(
+            f"{folder}: a file may not grow further (while {doing}): a limit of this account (`ulimit -f`) or file system. "
+            "What was finished is kept. Raise the limit and start again, or set data.cache to another folder."
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
         return DataError(
             f"{folder}: prepared images cannot be written here (while {doing}: {error.strerror}). "
             "Set data.cache, or the environment variable OSLER_CACHE, to a folder that can be written."
         )
     return DataError(f"{folder}: {doing} failed: {error.strerror or error}. Check the disk, or set data.cache to another folder.")
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """How the rows of one array lie in its shard files. Picklable: other processes write by it.
-
-    Attributes:
-        folder: of the store.
-        shape: of one row, such as (C, H, W).
-        dtype: NumPy's name of the element type.
-        rows_per_shard: rows of each file.
-        name: of the array.
-    """
-
-    folder: Path
-    shape: tuple[int, ...]
-    dtype: str
-    rows_per_shard: int
-    name: str = "image"
-
-    @property
-    def row_bytes(self) -> int:
-        return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
-
-    @property
-    def shard_bytes(self) -> int:
-        return self.row_bytes * self.rows_per_shard
-
-    def path(self, shard: int) -> Path:
-        return self.folder / f"{self.name}-{shard:05d}.bin"
-
-    def is_whole(self, shard: int) -> bool:
-        """Whether the shard's file is there and has its full size."""
-        try:
-            return self.path(shard).stat().st_size == self.shard_bytes
-        except FileNotFoundError:
-            return False
-
-    def write(self, slot: int, row: NDArray[Any]) -> None:
-        """Puts one row into its slot. By pwrite, not through a map: a full disk is then an error and not a signal."""
-        assert row.shape == self.shape, f"a row of {row.shape} for {self.shape}"
-        assert row.dtype == self.dtype, f"a row of {row.dtype} for {self.dtype}"
-        shard, place = divmod(slot, self.rows_per_shard)
-        rest = memoryview(row.tobytes())
-        at = place * self.row_bytes
-        file = os.open(self.path(shard), os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            while rest:
-                written = os.pwrite(file, rest, at)
-                rest, at = rest[written:], at + written
-        finally:
-            os.close(file)
-
-
-def rows_per_shard(row_bytes: int, samples: int) -> int:
-    """About 64 MB a shard; fewer rows where the source has no more, and more where there would be too many shards.
-
-    >>> rows_per_shard(224 * 224, 100_000), rows_per_shard(28 * 28, 4708)
-    (1337, 4708)
-    """
-    usual = max(1, _SHARD_BYTES // row_bytes, -(-samples // _MOST_SHARDS))
-    return max(1, min(usual, samples))
 
 
 @dataclass
@@ -147,7 +85,7 @@ class ShardStore:
     geometry: Geometry
     description: Mapping[str, Any]
     notes: list[str] = field(default_factory=list)
-    _maps: dict[int, _Mapped] = field(default_factory=dict, repr=False)
+    _maps: dict[int, Mapped] = field(default_factory=dict, repr=False)
 
     @property
     def folder(self) -> Path:
@@ -167,13 +105,13 @@ class ShardStore:
             raise storage_error(self.folder, error, "opening the cache") from error
 
     def _open(self) -> None:
-        if self._manifest_agrees() and self._damaged_shards(self.records()) == []:
+        if self.is_there() and self._broken_shards(self.records()) == []:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.lock():
-            if not self._manifest_agrees():
+            if not self.is_there():
                 self._start_afresh()
-            self._drop_damaged_shards()
+            self._drop_broken_shards()
 
     def _manifest(self) -> dict[str, Any]:
         arrays = {
@@ -190,7 +128,8 @@ class ShardStore:
         content = {"schema": SCHEMA, "arrays": arrays, "index": index, **self.description}
         return {**content, "checksum": _checksum(content)}
 
-    def _manifest_agrees(self) -> bool:
+    def is_there(self) -> bool:
+        """Whether the folder holds a store, and one of what this one is to hold."""
         try:
             found = json.loads((self.folder / "manifest.json").read_bytes())
         except (FileNotFoundError, ValueError):
@@ -212,41 +151,93 @@ class ShardStore:
     # --- the index ---
 
     def records(self) -> NDArray[Any]:
-        """(n,) of `RECORD`: the rows finished so far, by any process; records that are torn or damaged are left out."""
+        """(n,) of `RECORD`: the rows finished so far, by any process; a row may be there twice."""
+        return np.concatenate([np.empty(0, RECORD), *(read_records(self._index(lane)) for lane in self._lanes())])
+
+    def count(self) -> int:
+        """About how many rows are finished, without reading them."""
+        return sum(self._index(lane).stat().st_size for lane in self._lanes()) // RECORD.itemsize
+
+    def _index(self, lane: int) -> Path:
+        return self.folder / (f"index-{lane}.bin" if lane else "index.bin")
+
+    def _lanes(self) -> list[int]:
         try:
-            data = (self.folder / "index.bin").read_bytes()
+            found = [_INDEX.fullmatch(name) for name in os.listdir(self.folder)]
         except FileNotFoundError:
-            return np.empty(0, RECORD)
-        records = np.frombuffer(data, RECORD, count=len(data) // RECORD.itemsize)
-        sound = (records["check"] == _check(records)) & (records["slot"] >= 0) & (records["row"] >= 0)
-        return np.asarray(records[sound])
+            return []
+        return sorted(int(match[1] or 0) for match in found if match)
 
-    def _damaged_shards(self, records: NDArray[Any]) -> list[int]:
-        return [int(s) for s in np.unique(records["slot"] // self.geometry.rows_per_shard) if not self.geometry.is_whole(int(s))]
+    def _broken_shards(self, records: NDArray[Any]) -> list[int]:
+        return [shard for shard in self.geometry.shards_of(records["slot"]).tolist() if not self.geometry.is_whole(shard)]
 
-    def _drop_damaged_shards(self) -> None:
+    def _drop_broken_shards(self) -> None:
         """Forgets the rows of shards that are missing or of the wrong size, before a new shard can take their place."""
         records = self.records()
-        damaged = self._damaged_shards(records)
-        if not damaged:
+        broken = self._broken_shards(records)
+        if not broken:
             return
-        kept = records[~np.isin(records["slot"] // self.geometry.rows_per_shard, damaged)]
-        _write_atomically(self.folder / "index.bin", kept.tobytes())
-        for shard in damaged:
+        lost = self._forget(records["slot"][np.isin(records["slot"] // self.geometry.rows_per_shard, broken)])
+        for shard in broken:
             self.geometry.path(shard).unlink(missing_ok=True)
-        lost = len(records) - len(kept)
-        self.notes.append(f"{self.folder}: {len(damaged)} shard(s) were missing or cut short; {lost} images are prepared again")
+        self.notes.append(f"{self.folder}: {len(broken)} shard(s) were missing or cut short; {lost} images are prepared again")
+
+    def _forget(self, slots: NDArray[np.int64]) -> int:
+        """Takes these slots out of the indexes; how many there were. The lock of all lanes must be held."""
+        lost = 0
+        for lane in self._lanes():
+            records = read_records(self._index(lane))
+            gone = np.isin(records["slot"], slots)
+            if gone.any():
+                _write_atomically(self._index(lane), records[~gone].tobytes())
+                lost += int(gone.sum())
+        return lost
+
+    def check(self, slots: NDArray[np.int64], everything: bool = False) -> bool:
+        """Reads the shards of these slots where they were not yet found sound, and forgets rows that are damaged.
+
+        Args:
+            slots: of finished rows.
+            everything: read them also where they were found sound, as a disk may have lost bits since.
+
+        Returns:
+            Whether all was sound.
+        """
+        shards = self.geometry.shards_of(slots).tolist()
+        doubtful = shards if everything else unproved(self.geometry, shards)
+        if not doubtful:
+            return True
+        bad = damaged(self.geometry, self.records(), doubtful)
+        if not len(bad):
+            return True
+        with self.lock():
+            lost = self._forget(bad)
+        if lost:
+            self.notes.append(
+                f"{self.folder}: {lost} prepared image(s) were damaged on the disk (checksum); they are prepared again"
+            )
+        return False
 
     # --- adding rows, under the lock ---
 
     @contextmanager
-    def lock(self, waiting: Callable[[], None] | None = None) -> Iterator[None]:
-        """Held by the one process that adds rows; the system frees it when that process ends, however it ends.
+    def lock(self, lane: int = 0, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+        """Held by the one process that adds rows to a lane; the system frees it when that process ends, however it ends.
 
         Args:
+            lane: 0 waits for all lanes that there are, and holds them.
             waiting: called about five times a second while another process holds it.
         """
-        file = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        with ExitStack() as held:
+            held.enter_context(self._locked(self.folder / (f"lock-{lane}" if lane else "lock"), waiting))
+            # One process waits for several locks, and always in this order; those that hold one of them wait for none.
+            for path in sorted(self.folder.glob("lock-*")) if not lane else []:
+                held.enter_context(self._locked(path, waiting))
+            yield
+
+    @contextmanager
+    def _locked(self, path: Path, waiting: Callable[[], None] | None) -> Iterator[None]:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             while True:
                 try:
@@ -256,50 +247,59 @@ class ShardStore:
                     if waiting is not None:
                         waiting()
                     time.sleep(0.2)
+                except OSError as error:
+                    if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
+                        raise
+                    self.notes.append(
+                        f"{self.folder}: the file system knows no locks; do not prepare one set twice at a time there"
+                    )
+                    break
             yield
         finally:
             os.close(file)
 
-    def reserve(self, count: int) -> NDArray[np.int64]:
-        """(count,) slots behind all finished ones, in shard files that are there; the lock must be held."""
-        self._mend_index()
-        records = self.records()
-        first = int(records["slot"].max()) + 1 if len(records) else 0
+    def reserve(self, count: int, lane: int = 0) -> NDArray[np.int64]:
+        """(count,) slots behind all finished ones of a lane, in shard files that are there; its lock must be held."""
+        records = self._mended_index(lane)
+        first = int(records["slot"].max()) + 1 if len(records) else self.geometry.first_slot(lane)
         slots = np.arange(first, first + count, dtype=np.int64)
-        for shard in np.unique(slots // self.geometry.rows_per_shard):
-            self._make_shard(int(shard))
+        made = [shard for shard in self.geometry.shards_of(slots).tolist() if not self.geometry.is_whole(shard)]
+        for shard in made:
+            self.geometry.make(shard)
+        prove(self.geometry, made)  # nothing lies in them yet
         _sync(self.folder)
         return slots
 
-    def _mend_index(self) -> None:
-        """Rewrites the index where a kill left half a record, so that what is appended starts where a record may."""
-        path = self.folder / "index.bin"
-        if path.exists() and path.stat().st_size != len(self.records()) * RECORD.itemsize:
-            _write_atomically(path, self.records().tobytes())
+    def _mended_index(self, lane: int) -> NDArray[Any]:
+        """Its records; rewritten where a kill left half a record, so that what is appended starts where a record may."""
+        path = self._index(lane)
+        records = read_records(path)
+        if path.exists() and path.stat().st_size != len(records) * RECORD.itemsize:
+            _write_atomically(path, records.tobytes())
+        return records
 
-    def _make_shard(self, shard: int) -> None:
-        if self.geometry.is_whole(shard):
-            return
-        path = self.geometry.path(shard)
-        path.unlink(missing_ok=True)
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        try:
-            os.ftruncate(file, self.geometry.shard_bytes)  # sparse: what no row fills takes no space
-        finally:
-            os.close(file)
-
-    def commit(self, slots: NDArray[np.int64], rows: NDArray[np.int64], identities: NDArray[np.uint64]) -> None:
-        """Declares rows finished that were written to their slots: bytes to disk first, then their records."""
-        for shard in np.unique(slots // self.geometry.rows_per_shard):
-            _sync(self.geometry.path(int(shard)))
-        records = np.zeros(len(slots), RECORD)
-        records["slot"], records["row"], records["identity"] = slots, rows, identities
-        records["check"] = _check(records)
-        with (self.folder / "index.bin").open("ab", buffering=0) as file:
-            rest = memoryview(records.tobytes())
+    def commit(
+        self, slots: NDArray[np.int64], rows: NDArray[np.int64], identities: NDArray[np.uint64], crcs: NDArray[np.uint32]
+    ) -> None:
+        """Declares rows finished that were written to their slots of one lane: bytes to disk first, then their records."""
+        shards = self.geometry.shards_of(slots)
+        for shard in shards.tolist():
+            _sync(self.geometry.path(shard))
+        with self._index(int(shards[0]) // LANE_SHARDS).open("ab", buffering=0) as file:
+            rest = memoryview(make_records(slots, rows, identities, crcs).tobytes())
             while rest:
                 rest = rest[file.write(rest) :]
             os.fsync(file.fileno())
+
+    @contextmanager
+    def proving(self, slots: NDArray[np.int64]) -> Iterator[None]:
+        """Puts the shards of these slots down as sound once rows were added, where all that lay in them before was."""
+        shards = self.geometry.shards_of(slots).tolist()
+        sound = set(shards) - set(unproved(self.geometry, shards))
+        try:
+            yield
+        finally:
+            prove(self.geometry, sound)
 
     # --- reading ---
 
@@ -325,42 +325,19 @@ class ShardStore:
 
     def hold(self, slots: NDArray[np.int64]) -> None:
         """Maps the shards of these slots now: what is mapped stays readable whatever becomes of the folder."""
-        for shard in np.unique(slots // self.geometry.rows_per_shard):
-            self._map(int(shard))
+        for shard in self.geometry.shards_of(slots).tolist():
+            self._map(shard)
 
-    def _map(self, shard: int) -> _Mapped:
+    def _map(self, shard: int) -> Mapped:
         if shard not in self._maps:
             try:
-                self._maps[shard] = _Mapped(self.geometry, shard)
+                self._maps[shard] = Mapped(self.geometry, shard)
             except (OSError, ValueError) as error:
                 raise DataError(
                     f"{self.geometry.path(shard)}: a shard of the cache cannot be opened ({error}). "
                     f"Delete {self.folder} and start again: the images are prepared anew."
                 ) from error
         return self._maps[shard]
-
-
-class _Mapped:
-    """A shard in memory, read-only."""
-
-    def __init__(self, geometry: Geometry, shard: int) -> None:
-        with geometry.path(shard).open("rb") as file:
-            self._map = mmap.mmap(file.fileno(), geometry.shard_bytes, access=mmap.ACCESS_READ)
-        self._row_bytes = geometry.row_bytes
-        self.rows: NDArray[Any] = np.frombuffer(self._map, geometry.dtype).reshape(geometry.rows_per_shard, *geometry.shape)
-
-    def announce(self, place: int) -> None:
-        """Has the system read a row ahead, where it knows how."""
-        if hasattr(mmap, "MADV_WILLNEED"):
-            start = place * self._row_bytes
-            page = start // mmap.PAGESIZE * mmap.PAGESIZE
-            self._map.madvise(mmap.MADV_WILLNEED, page, start + self._row_bytes - page)
-
-
-def _check(records: NDArray[Any]) -> NDArray[np.uint64]:
-    numbers = records["slot"].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + records["row"].astype(np.uint64)
-    check: NDArray[np.uint64] = numbers ^ records["identity"][:, 0] ^ (records["identity"][:, 1] << np.uint64(1)) ^ _SALT
-    return check
 
 
 def _checksum(content: Mapping[str, Any]) -> str:
