@@ -122,8 +122,8 @@ class Segmenter(Network):
                 self._levels(torch.zeros(1, self.mean.shape[1], side, side, device=self.mean.device), False)
         except (RuntimeError, AssertionError, ValueError) as error:
             raise ModelError(
-                f"model.encoder: this network cannot take images of {side} x {side} pixels: {on_one_line(error)}. Use an encoder of "
-                f"convolutions, such as {EMBEDDED_ENCODER} or resnet50, or the size that this one is built for as "
+                f"model.encoder: this network cannot take images of {side} x {side} pixels: {on_one_line(error)}. Use an encoder "
+                f"of convolutions, such as {EMBEDDED_ENCODER} or resnet50, or the size that this one is built for as "
                 "preparation.size, without data.patches and prediction.tile."
             ) from error
         finally:
