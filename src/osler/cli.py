@@ -293,11 +293,12 @@ def models() -> None:
 @app.command()
 def demo(
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Run folder; a new one under runs/ by default.")] = None,
+    segmentation: Annotated[bool, typer.Option("--segmentation", help="Runs of lesion segmenters.")] = False,
 ) -> None:
-    """Train on synthetic radiographs, evaluate, and show the page."""
+    """Train a run that learns nothing, diagnose it, treat it, prove the cure, and show the page; on synthetic images."""
     from osler.demo import run_demo
 
-    print(run_demo(out))
+    print(run_demo(out, "segmentation" if segmentation else "classification"))
 
 
 # Commands that answer at once: typer imports pydantic to read a command line, which takes as long as a diagnosis.

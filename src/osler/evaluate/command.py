@@ -14,13 +14,14 @@ from osler.evaluate.masks import MaskEvaluation, evaluate_masks
 from osler.evaluate.page import evaluation_page
 from osler.evaluate.splits import held_out
 from osler.files import write_text
+from osler.report.page import Page
 from osler.runs.card import Card
 from osler.runs.folder import RunFolder
 from osler.runs.looks import log_look, read_looks
 from osler.runs.mask_predictions import MaskPredictions
 from osler.runs.predictions import Predictions
 
-__all__ = ["PredictAgain", "evaluate_run"]
+__all__ = ["PredictAgain", "evaluate_run", "page_of_evaluation"]
 
 AnyPredictions = Predictions | MaskPredictions
 PredictAgain = Callable[[RunFolder, str, Path | None], Mapping[str, Predictions] | Mapping[str, MaskPredictions]]
@@ -65,14 +66,20 @@ def evaluate_run(
     found: Evaluation | MaskEvaluation
     if masks:
         found = evaluate_masks(run.path, card, config, cast(Mapping[str, MaskPredictions], predictions), **about)
-        page = mask_page(found, run, read or read_cases(run, data))
     else:
         found = evaluate(run.path, card, config, cast(Mapping[str, Predictions], predictions), **about)
-        page = evaluation_page(found, run)
+    page = page_of_evaluation(found, run, read or read_cases(run, data))
     run.write(run.evaluation_file, found.data())
     write_text(found.page, page.html())
     write_text(run.path / "report.md", page.markdown())
     return found
+
+
+def page_of_evaluation(evaluation: Evaluation | MaskEvaluation, run: RunFolder, read: ReadCases) -> Page:
+    """The page that shows it; nothing is looked at anew but the images of a few cases of a segmenter."""
+    if isinstance(evaluation, MaskEvaluation):
+        return mask_page(evaluation, run, read)
+    return evaluation_page(evaluation, run)
 
 
 def _with_torch(run: RunFolder, checkpoint: str, data: Path | None) -> Mapping[str, AnyPredictions]:
