@@ -509,8 +509,22 @@ def test_a_rate_that_was_raised_late_and_fell_again_was_not_spent_early() -> Non
 
 def test_a_loss_that_comes_down_from_fresh_outputs_is_not_a_rate_too_high() -> None:
     """In other people's loops the output starts at a half or at random: with rare labels far above the floor."""
-    facts = {"task": "binary", "loss.type": "bce", "prevalence.train": 0.05, "samples.train": 4000, "training.learning_rate": 1e-4}
+    facts = {
+        "task": "binary",
+        "loss.type": "bce",
+        "prevalence.train": 0.05,
+        "samples.train": 4000,
+        "training.learning_rate": 1e-4,
+    }
     down = {"train.loss": [0.82, 0.61, 0.47, 0.38, 0.32], "val.loss": [0.7, 0.52, 0.42, 0.35, 0.3]}
     thrown = {"train.loss": [41.0, 9.0, 3.1, 1.2, 0.9], "val.loss": [90.0, 12.0, 4.0, 1.3, 1.1]}
     assert "learning_rate_too_high" not in [found.id for found in diagnose(chart(down, facts)).findings]
     assert "learning_rate_too_high" in [found.id for found in diagnose(chart(thrown, facts)).findings]
+
+
+def test_a_gradient_that_wakes_up_while_the_loss_falls_does_not_explode() -> None:
+    norms = [0.0037, 0.0035, 0.004, 0.01, 0.07, 0.3, 0.7, 0.85]
+    wakes = {"train.loss": [0.512, 0.512, 0.511, 0.51, 0.509, 0.501, 0.481, 0.463], "gradient_norm.median": norms}
+    bursts = {"train.loss": [0.512, 0.45, 0.41, 0.4, 0.43, 0.6, 0.9, 2.5], "gradient_norm.median": norms}
+    assert "exploding_gradients" not in [found.id for found in diagnose(chart(wakes, {"task": "segmentation"})).findings]
+    assert "exploding_gradients" in [found.id for found in diagnose(chart(bursts, {"task": "binary"})).findings]

@@ -80,6 +80,9 @@ def exploding_gradients(case: Case) -> Signs | Lacking | None:
         return None
     lost = diverged(case)
     shown = lost is not None or bool(len(broken)) or bool(len(case.chart.nonfinite_epochs("train.loss")))
+    losses = case.chart.points("train.loss")[1]
+    if not shown and len(losses) >= 4 and float(losses[-1]) <= float(losses.min()) < float(losses[0]):
+        return None  # a network that starts at the best constant has next to no gradient until it leaves it
     severity: Severity = "critical" if len(broken) else "warning" if shown or _ends_without_skill(case) else "note"
     text = f"{name} grew from {figure(first)} to {figure(float(part.max()))}, {figure(growth)} times as much"
     text += ", and ends as no finite number." if len(broken) else "." if shown else "; the loss does not show it yet."
