@@ -9,51 +9,15 @@ direction; "up", "down", "off" and "set" (to anything). Where no setting cures a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import replace
+
+from injection import MASKS, RATE, SAMPLER, Advice, Injection
+from mask_faults import OF_MASKS
 
 __all__ = ["DOUBLES", "FAULTS", "FIRST", "LEVELS", "LOOKALIKES", "Advice", "Injection"]
 
-Direction = Literal["up", "down", "off", "set"]
-Measure = Literal["auc", "f1", "skill", "honesty", "none"]
 LEVELS = ("mild", "severe")
-
-
-@dataclass(frozen=True)
-class Advice:
-    """A setting, and the way it should go."""
-
-    key: str
-    direction: Direction
-
-
-@dataclass(frozen=True)
-class Injection:
-    """A fault to be put into runs.
-
-    Attributes:
-        id: of this table.
-        what: in words.
-        roots: ids of the doctor's faults that name it.
-        advice: changes each of which is right.
-        harmful: changes that would make it worse.
-        measure: what it harms, if it harms: the test AUC, the F1 at 0.5, the skill of the probabilities, or honesty (how far
-            the validation AUC of the chosen epoch is from the test AUC). "none": nothing that a test set could show.
-        since: share of the run after which it is there.
-        kinds: of tasks to which it applies.
-    """
-
-    id: str
-    what: str
-    roots: tuple[str, ...]
-    advice: tuple[Advice, ...] = ()
-    harmful: tuple[Advice, ...] = ()
-    measure: Measure = "auc"
-    since: float = 0.0
-    kinds: tuple[str, ...] = field(default=("binary", "multilabel", "multiclass"))
-
-
-RATE, POS_WEIGHT, SAMPLER = "training.learning_rate", "loss.pos_weight", "data.sampler"
+POS_WEIGHT = "loss.pos_weight"
 INDEPENDENT = ("binary", "multilabel")
 NOT_MORE_WEIGHT = Advice(POS_WEIGHT, "up")
 
@@ -181,7 +145,7 @@ _WEIGHTS = (
     Injection(
         "bias_wrong",
         "the output bias starts at 4 and at 12 for findings that are rare",
-        ("output_bias_zero", "output_bias_wrong"),
+        ("output_bias_zero", "output_bias_wrong", "mask_bias_wrong"),
         (Advice("model.output_bias", "set"),),
     ),
 )
@@ -214,7 +178,7 @@ _DATA = (
     Injection(
         "val_prepared",
         "validation images with half the contrast and darker, and as negatives",
-        ("validation_differs",),
+        ("validation_differs", "validation_masks_differ"),
         harmful=(Advice("training.weight_decay", "up"),),
         measure="honesty",
     ),
@@ -301,6 +265,7 @@ _NETWORK = (
         "only the head learns on a random network, and nothing learns",
         ("frozen_network",),
         (Advice("training.phases", "set"), Advice("training.phases", "off")),
+        in_code=("severe",),  # an optimiser that does nothing
     ),
     Injection(
         "head_cut",
@@ -346,7 +311,16 @@ _NETWORK = (
     ),
 )
 
-FAULTS: dict[str, Injection] = {fault.id: fault for fault in (*_RATES, *_WEIGHTS, *_DATA, *_SAMPLING, *_NETWORK)}
+BOTH = (
+    "lr_high", "lr_low", "warmup", "few_epochs", "stopped_early", "rate_jump", "bias_wrong", "val_prepared", "pixels_scaled",
+    "leak", "frozen", "activation_twice", "statistics_stale", "overfit",
+)  # fmt: skip
+"""Faults of labels that are put into runs on masks too."""
+_LABELS = (*_RATES, *_WEIGHTS, *_DATA, *_SAMPLING, *_NETWORK)
+FAULTS: dict[str, Injection] = {
+    **{fault.id: replace(fault, kinds=(*fault.kinds, MASKS)) if fault.id in BOTH else fault for fault in _LABELS},
+    **{fault.id: fault for fault in OF_MASKS},
+}
 
 FIRST = (
     "lr_high", "lr_low", "weight_high", "weight_inverted", "warmup", "overfit", "labels_shuffled", "frozen", "val_inverted",
@@ -372,5 +346,8 @@ LOOKALIKES: tuple[tuple[str, ...], ...] = (
     ("overfit", "labels_noisy", "leak"),
     ("focal_alpha", "weight_inverted"),
     ("lr_high", "zero_grad", "batch_tiny"),
+    ("tversky_low", "mask_weight_inverted", "alpha_low"),
+    ("tversky_high", "mask_weight_high", "masks_inverted"),
+    ("masks_lost", "empty_drawn", "lesions_erased"),
 )
 """Faults that look alike: right where none of the others is named before it."""

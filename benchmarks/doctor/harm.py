@@ -8,10 +8,15 @@ harm, and divided by what the healthy runs gain over chance. With the 95 % inter
     undecided   all else; three more seeds are run
     unseen      the fault can lower no score on a sound test set (a false declaration): nothing to measure
 
+Where a fault was run with one seed alone, the interval is that of one run more against the spread of the plain ones, of which
+there must be eight.
+
+Of masks the measure is the test Dice in place of AUC, F1 and skill; it stands at 0.5, and chance is every pixel called.
+
 At five seeds an interval above 0 needs a difference of 1.24 standard deviations, more than the 0.5 that DeepCrime asks for.
 
 Healthy. A run of the healthy arm is kept where its test AUC is above 0.5 (Hanley and McNeil, 95 %) and gains at least three
-quarters of what the plain runs of its task gain on average.
+quarters of what the plain runs of its task gain on average; of masks, its test Dice.
 """
 
 from __future__ import annotations
@@ -37,6 +42,7 @@ LEAST, MOST = 0.05, 0.10
 SHARE = 0.75
 LEAST_GAIN = 0.2
 """Where healthy runs gain less than this over chance, a share of it says nothing; the loss is taken against this instead."""
+FEWEST_PLAIN = 8
 Record = Mapping[str, Any]
 
 
@@ -59,17 +65,24 @@ class Harm:
 
 def measured(record: Record, measure: str) -> float:
     """The measure of one run; higher is better."""
-    scores = record["scores"]
+    scores, figure = record["scores"], headline(record)
     if measure == "honesty":
-        told = scores["val_auc"]
-        return -abs(float(0.5 if told is None else told) - float(scores["best"]["auc"]))
-    value = scores["best"][measure]
+        told = scores[f"val_{figure}"]
+        return -abs(float(chance(record, figure) if told is None else told) - float(scores["best"][figure]))
+    value = scores["best"]["dice" if figure == "dice" else measure]
     # No skill at all is the least that a probability can be blamed for: below it lies only how wrong.
     return -1.0 if value is None else max(float(value), -1.0)
 
 
+def headline(record: Record) -> str:
+    """The figure that a run is chosen by: dice where it segments, else auc."""
+    return "dice" if "dice" in record["scores"]["best"] else "auc"
+
+
 def chance(record: Record, measure: str) -> float:
     """What a run without skill has on a measure."""
+    if headline(record) == "dice":
+        return float(record["scores"]["best"]["dice_floor"])
     if measure == "f1":
         floor = record["scores"]["best"]["f1_floor"]
         return float(floor) if floor is not None else 0.0
@@ -85,14 +98,22 @@ def harm_of(ill: Mapping[int, Record], well: Mapping[int, Record], measure: str)
         measure: of the fault.
     """
     seeds = sorted(set(ill) & set(well))
-    if measure == "none" or len(seeds) < 2:
+    alone = len(seeds) == 1 and len(well) >= FEWEST_PLAIN
+    if measure == "none" or (len(seeds) < 2 and not alone):
         return Harm("unseen" if measure == "none" else "undecided", math.nan, math.nan, math.nan, len(seeds))
     if measure == "honesty":
-        gain = float(np.mean([measured(record, "auc") - 0.5 for record in well.values()]))
+        gain = float(np.mean([measured(record, "auc") - chance(record, "auc") for record in well.values()]))
     else:
         gain = float(np.mean([measured(record, measure) - chance(record, measure) for record in well.values()]))
-    lost = np.array([measured(well[seed], measure) - measured(ill[seed], measure) for seed in seeds]) / max(gain, LEAST_GAIN)
-    half = student_quantile(0.95, len(seeds) - 1) * float(lost.std(ddof=1)) / math.sqrt(len(seeds))
+    gain = max(gain, LEAST_GAIN)
+    if alone:
+        plain = np.array([measured(record, measure) for record in well.values()])
+        lost = (plain.mean() - np.array([measured(ill[seeds[0]], measure)])) / gain
+        spread = float(plain.std(ddof=1)) / gain
+        half = student_quantile(0.95, len(plain) - 1) * spread * math.sqrt(1 + 1 / len(plain))
+    else:
+        lost = np.array([measured(well[seed], measure) - measured(ill[seed], measure) for seed in seeds]) / gain
+        half = student_quantile(0.95, len(seeds) - 1) * float(lost.std(ddof=1)) / math.sqrt(len(seeds))
     mean = float(lost.mean())
     low, high = mean - half, mean + half
     verdict: Verdict = "killed" if low > 0 and mean >= LEAST else "equivalent" if high < MOST else "undecided"
@@ -123,10 +144,17 @@ def is_healthy(records: Iterable[Record]) -> dict[tuple[str, str, int], bool]:
             plain[record["label"]["task"]].append(measured(record, "auc"))
     found: dict[tuple[str, str, int], bool] = {}
     for record in runs:
-        label, auc = record["label"], measured(record, "auc")
-        n, floor = TASKS[label["task"]].test, chance(record, "f1")
-        positives = n * floor / (2 - floor)  # the F1 of calling all positive is 2π / (1 + π)
-        error = float(hanley_mcneil_se(np.array(max(auc, 0.5)), np.array(positives), np.array(n - positives)))
-        gain = SHARE * (float(np.mean(plain[label["task"]])) - 0.5)
-        found[label["task"], label["fault"], label["seed"]] = auc - 1.96 * error > 0.5 and auc - 0.5 >= gain
+        label, score, least = record["label"], measured(record, "auc"), chance(record, "auc")
+        gain = SHARE * (float(np.mean(plain[label["task"]])) - least)
+        found[label["task"], label["fault"], label["seed"]] = score - least >= gain and _above_chance(record)
     return found
+
+
+def _above_chance(record: Record) -> bool:
+    """Whether the test AUC is; a Dice that has three quarters of the healthy gain always is."""
+    if headline(record) == "dice":
+        return True
+    auc, n, floor = measured(record, "auc"), TASKS[record["label"]["task"]].test, chance(record, "f1")
+    positives = n * floor / (2 - floor)  # the F1 of calling all positive is 2π / (1 + π)
+    error = float(hanley_mcneil_se(np.array(max(auc, 0.5)), np.array(positives), np.array(n - positives)))
+    return auc - 1.96 * error > 0.5

@@ -11,11 +11,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from healthy_masks import MASK_CHOICES, MASK_VARIANTS
 from training import Run
 
+from osler.config import merge
 from tasks import Task
 
-__all__ = ["VARIANTS", "healthy_run"]
+__all__ = ["VARIANTS", "healthy_run", "variants"]
 
 Sections = Mapping[str, Any]
 MILD = {"rotation": 10, "shift": 0.06, "zoom": 0.1, "brightness": 0.1, "contrast": 0.15, "horizontal_flip": 0.0}
@@ -108,18 +110,24 @@ CHOICES: dict[str, tuple[Sections, ...]] = {
 """What a random variant chooses from, one of each."""
 
 
+def variants(task: Task) -> tuple[str, ...]:
+    """Names of the variants that a task's healthy arm has."""
+    return tuple(MASK_VARIANTS if task.kind == "segmentation" else VARIANTS)
+
+
 def healthy_run(task: Task, variant: str) -> Run:
     """The run of a variant: one of the named, or "mixed-N", a combination drawn by its number."""
+    masks = task.kind == "segmentation"
     if not variant.startswith("mixed-"):
-        return Run(dict(VARIANTS[variant](task)))
+        return MASK_VARIANTS[variant](task) if masks else Run(dict(VARIANTS[variant](task)))
     rng = np.random.default_rng([int(variant.removeprefix("mixed-")), len(task.name)])
     sections: dict[str, Any] = {}
-    for choices in CHOICES.values():
-        for section, values in choices[int(rng.integers(len(choices)))].items():
-            kept = sections.get(section)
-            sections[section] = {**kept, **values} if isinstance(kept, dict) and isinstance(values, dict) else values
+    for choices in (MASK_CHOICES if masks else CHOICES).values():
+        sections = merge(sections, choices[int(rng.integers(len(choices)))])
     factor = float(rng.choice([0.5, 0.8, 1.0, 1.5]))
     sections["training"]["learning_rate"] = factor * task.config.training.learning_rate
+    if masks:
+        return Run(sections)
     kinds = ("plain", "weighted", "balanced", "focal_auto")
     extra = VARIANTS[kinds[int(rng.integers(len(kinds)))]](task)
     return Run({**sections, **{name: {**sections.get(name, {}), **values} for name, values in extra.items()}})

@@ -2,7 +2,7 @@
 
     python benchmarks/doctor/matrix.py [--tasks heart films] [--stage first|all|doubles|undecided] [--seeds 5] [--workers 1]
     python benchmarks/doctor/matrix.py --status
-    python benchmarks/doctor/matrix.py --pack
+    python benchmarks/doctor/matrix.py --pack [--tasks heart films]
 
 The most telling part comes first, so that a matrix cut short is worth something. Each run is appended, as it ends, to a file
 beside the images (`benchmarks/results/doctor/`); `--pack` writes them, sorted and compressed, to `benchmarks/doctor/charts/`;
@@ -24,7 +24,7 @@ from typing import Any
 
 from faults import DOUBLES, FAULTS, FIRST, LEVELS
 from harm import harms
-from healthy import VARIANTS, healthy_run
+from healthy import healthy_run, variants
 from recipes import RECIPES, Make, both
 from records import Entry, entry_of, keep, pack, read_records
 from training import Run, train_bench
@@ -63,7 +63,7 @@ def faulty(task: Task, seeds: int, names: Iterable[str]) -> list[Entry]:
 def healthy(task: Task, wanted: int) -> list[Entry]:
     """So many healthy runs of a task: the plain reference for every seed, then named and mixed variants in turn."""
     references = [Entry(task.name, "healthy", "plain", "", seed) for seed in range(8)]
-    named = [Entry(task.name, "healthy", name, "", seed) for seed in range(100) for name in VARIANTS if name != "plain"]
+    named = [Entry(task.name, "healthy", name, "", seed) for seed in range(100) for name in variants(task) if name != "plain"]
     mixed = (Entry(task.name, "healthy", f"mixed-{number}", "", 100 + number) for number in count())
     others = chain.from_iterable(zip(named, mixed, strict=False))
     return [*references, *(next(others) for _ in range(max(0, wanted - len(references))))]
@@ -164,7 +164,7 @@ def main() -> None:
     if options.status:
         status()
     elif options.pack:
-        pack()
+        pack(options.tasks)
     else:
         run_all(plan(options.tasks, options.stage, options.seeds), options.workers)
 

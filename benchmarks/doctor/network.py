@@ -1,4 +1,8 @@
-"""The network of the bench: three convolutions behind Osler's own classifier, so small that a run takes seconds on one core."""
+"""The networks of the bench, so small that a run takes seconds on one core.
+
+Images are classified by three convolutions behind Osler's own classifier, and segmented by Osler's compact network, entered at
+half the resolution.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,11 @@ from torch import Tensor, nn
 from osler.config import Config
 from osler.models.backbones import Backbone
 from osler.models.classifier import Classifier
+from osler.models.compact import CompactEncoder
 from osler.models.heads import Head
+from osler.models.segmenters import Segmenter
 
-__all__ = ["BenchNetwork", "build_network"]
+__all__ = ["BenchNetwork", "build_network", "enter_at_half"]
 
 
 class BenchNetwork(nn.Module):
@@ -42,3 +48,13 @@ def build_network(widths: tuple[int, int, int], config: Config, classes: int) ->
     network = BenchNetwork(widths)
     head = Head(network.num_features, classes, config.model.head, config.model.attention, config.model.dropout)
     return Classifier("small", Backbone(network, network.num_features, (0.5,), (0.25,)), head, config.model.frozen_norm)
+
+
+def enter_at_half(model: Segmenter) -> None:
+    """Lets a compact network enter at half the side, which makes it three times as fast; its head doubles it again."""
+    encoder = model.backbone
+    assert isinstance(encoder, CompactEncoder)
+    stem = encoder.stem
+    encoder.stem = nn.Conv2d(stem.in_channels, stem.out_channels, 3, stride=2, padding=1, bias=False)
+    nn.init.kaiming_normal_(encoder.stem.weight, mode="fan_out", nonlinearity="relu")
+    model.features_stride *= 2

@@ -5,6 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from mask_tampering import (
+    dice_with_background,
+    empty_masks,
+    erased_lesions,
+    flipped_images,
+    inverted_masks,
+    shifted_masks,
+    shuffled_masks,
+    unscaled_targets,
+)
 from sabotage import (
     accumulated_gradients,
     broken_statistics,
@@ -37,7 +47,7 @@ from tampering import (
 from training import Run
 
 from osler.config import merge
-from tasks import Task
+from tasks import Task, draw_pool
 
 __all__ = ["RECIPES", "Make", "both"]
 
@@ -74,6 +84,11 @@ def focal(**values: float) -> Make:
     return config(loss={"type": "focal", **values}, data={"sampler": "none"})
 
 
+def loss(type: str, **values: Any) -> Make:
+    """A run with this loss."""
+    return config(loss={"type": type, **values})
+
+
 def before(*tampers: Any, **sections: Any) -> Make:
     """A run tampered with before it is built."""
     return lambda task: Run(sections, before=tampers)
@@ -108,13 +123,30 @@ def few_samples(samples: int, epochs: int) -> Make:
         ratio = [samples, task.samples / 3, task.samples / 3 * 2 - samples]
         sections = {
             "augmentation": None,
-            "model": {"dropout": 0.0},
+            "model": {} if task.kind == "segmentation" else {"dropout": 0.0},
             "training": {"epochs": epochs, "weight_decay": 0.0, "early_stopping": None},
             "data": {"split": {"ratio": ratio}},
         }
         return Run(sections)
 
     return make
+
+
+def mask_weight(factor: float, inverse: bool = False) -> Make:
+    """A run with BCE whose weight of foreground is so many times background / foreground, or foreground / background."""
+
+    def make(task: Task) -> Run:
+        pool = draw_pool(task)
+        shares = pool.masks[pool.drawn].mean(axis=(0, 2, 3)).tolist()
+        values = [factor * (share / (1 - share) if inverse else (1 - share) / share) for share in shares]
+        return Run({"loss": {"type": "bce", "pos_weight": values, "pos_weight_cap": 1e6}})
+
+    return make
+
+
+def by_answer(labels: Make, masks: Make) -> Make:
+    """A run as tasks with labels make it, and as those with masks do."""
+    return lambda task: (masks if task.kind == "segmentation" else labels)(task)
 
 
 def both(first: Make, second: Make) -> Make:
@@ -199,8 +231,23 @@ RECIPES: dict[str, Mapping[str, Make]] = {
     "head_cut": levels(after(cut_features(False)), after(cut_features(True))),
     "activation_twice": levels(after(output_through(1)), after(output_through(2))),
     "statistics_stale": levels(after(broken_statistics(0.003)), after(broken_statistics(0.0))),
-    "overfit": levels(few_samples(60, 40), few_samples(24, 40)),
+    "overfit": levels(by_answer(few_samples(60, 40), few_samples(16, 40)), by_answer(few_samples(24, 40), few_samples(6, 40))),
     "augmented_away": levels(config(augmentation=WILD), config(augmentation=WILDEST)),
     "decay_strong": levels(training(weight_decay=10.0), training(weight_decay=100.0)),
+    "tversky_low": levels(loss("tversky", tversky_beta=0.15), loss("tversky", tversky_beta=0.03)),
+    "tversky_high": levels(loss("tversky", tversky_beta=0.95), loss("tversky", tversky_beta=0.99)),
+    "dice_alone": levels(loss("dice", pooled="case"), loss("dice", pooled="case", smooth=0.0)),
+    "pixels_alone": levels(loss("combined", weights={"bce": 0.9, "dice": 0.1}), loss("bce")),
+    "mask_weight_high": levels(mask_weight(1), mask_weight(30)),
+    "mask_weight_inverted": levels(mask_weight(10, inverse=True), mask_weight(1, inverse=True)),
+    "alpha_low": levels(loss("focal", alpha=0.1), loss("focal", alpha=0.01)),
+    "masks_lost": levels(after(empty_masks(0.8)), after(empty_masks(1.0))),
+    "masks_unscaled": levels(after(unscaled_targets(4.0)), after(unscaled_targets(255.0))),
+    "masks_misaligned": levels(after(flipped_images(0.5)), after(shifted_masks(0.25))),
+    "masks_shuffled": levels(before(shuffled_masks(0.6)), before(shuffled_masks(1.0))),
+    "masks_inverted": levels(before(inverted_masks(0.3)), before(inverted_masks(1.0))),
+    "empty_drawn": levels(before(draw_by(starving(0.9)), data=BALANCED), before(draw_by(starving(0.99)), data=BALANCED)),
+    "lesions_erased": levels(before(erased_lesions(0.5)), before(erased_lesions(0.9))),
+    "dice_of_background": levels(after(dice_with_background(False)), after(dice_with_background(True))),
 }
 """By the id of the fault."""

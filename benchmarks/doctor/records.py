@@ -97,10 +97,10 @@ def keep(record: Mapping[str, Any]) -> None:
         file.write(json.dumps(slim(record), ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n")
 
 
-def pack() -> None:
-    """Writes all runs, sorted, to the compressed files, and drops the fresh ones."""
+def pack(tasks: Iterable[str] = TASKS) -> None:
+    """Writes all runs of these tasks, sorted, to the compressed files, and drops the fresh ones."""
     CHARTS.mkdir(exist_ok=True)
-    for name in TASKS:
+    for name in tasks:
         records = sorted(read_records([name]), key=entry_of)
         if not records:
             continue

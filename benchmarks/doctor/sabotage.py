@@ -12,6 +12,7 @@ from training import Bench, Tamper
 
 from osler.losses import build_loss
 from osler.models.classifier import Classifier
+from osler.tasks.classification import Classification
 from osler.train.plan import Plan, build_plan
 
 __all__ = [
@@ -33,7 +34,7 @@ def other_weight(factor: float) -> Tamper:
     """A positive weight in force that is not the one stated: times a factor."""
 
     def tamper(bench: Bench) -> None:
-        task = bench.built[0]
+        task = cast("Classification", bench.built[0])
         spec = task.loss_spec
         assert spec.pos_weight is not None
         task.loss = build_loss(replace(spec, pos_weight=np.maximum(spec.pos_weight * factor, 1e-3)))

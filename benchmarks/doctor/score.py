@@ -92,7 +92,7 @@ def judge(records: Sequence[Mapping[str, Any]], opinions: Opinions, by_epoch: bo
             continue
         chart = Chart.from_json(record["chart"])
         names = DOUBLES.get(label["fault"], (label["fault"],)) if label["arm"] != "healthy" else ()
-        injections = tuple(FAULTS[name] for name in names)
+        injections = tuple(FAULTS[name].at(str(label["level"])) for name in names)
         epoch, ever = _course(chart, opinions, injections) if by_epoch else (float("nan"), None)
         harm = harm_by.get((label["task"], label["fault"], label["level"])) if injections else None
         judged.append(Judged(label, injections, harm, opinions(chart), epoch, ever))

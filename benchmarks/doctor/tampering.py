@@ -135,7 +135,7 @@ def changed_images(change: Callable[[Images], Images], *splits: Split) -> Tamper
     """Images as a function makes them, for train, val or both."""
 
     def tamper(bench: Bench) -> None:
-        changed = replace(bench.pool, images=change(bench.pool.images))
+        changed = bench.pool.with_images(change(bench.pool.images[:, : bench.pool.channels]))
         if "val" in splits:
             bench.val_pool = changed
         if "train" in splits:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,23 +18,28 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from network import build_network
+from network import build_network, enter_at_half
 from numpy.typing import NDArray
 
 from osler.config import Config
-from osler.data.batches import EvalBatches
+from osler.data.batches import Batch, EvalBatches
 from osler.data.cache import PackedCache
 from osler.data.load import Data
 from osler.doctor.chart import Chart, Series
 from osler.doctor.facts import Facts
 from osler.doctor.readers.vitals import VitalsCollector
+from osler.errors import DataError
 from osler.files import strict_json
 from osler.losses import build_loss
 from osler.metrics.floors import floor
 from osler.metrics.summary import class_vitals
 from osler.metrics.weights import Kind, LossSpec, count_labels, resolve_loss
+from osler.models.segmenters import Segmenter
 from osler.runs.folder import RunFolder
 from osler.tasks.classification import Classification
+from osler.tasks.mask_outputs import mask_probabilities
+from osler.tasks.segmentation import Segmentation, build_segmentation
+from osler.tasks.task import Task as OslerTask
 from osler.train.loop import NonFiniteLossError, evaluate, train_epoch
 from osler.train.machine import Machine, start_machine
 from osler.train.measure import measure
@@ -42,7 +47,7 @@ from osler.train.plan import Plan, build_plan
 from osler.train.resolve import resolve
 from osler.train.setup import Batches, build_batches, write_facts
 from osler.train.state import TrainingState
-from tasks import Pool, Task, draw_pool, seed_data, whole_config
+from tasks import Pool, Task, draw_pool, prepared, seed_data, whole_config
 
 __all__ = ["Bench", "Run", "Tamper", "train_bench"]
 
@@ -65,7 +70,7 @@ class Bench:
     val_pool: Pool
     rng: np.random.Generator
     machine: Machine
-    task: Classification | None = None
+    task: OslerTask | None = None
     batches: Batches | None = None
     plan: Plan | None = None
     state: TrainingState | None = None
@@ -73,7 +78,7 @@ class Bench:
     stated: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def built(self) -> tuple[Classification, Batches, TrainingState]:
+    def built(self) -> tuple[OslerTask, Batches, TrainingState]:
         """Task, batches and state, once they are there."""
         assert self.task is not None
         assert self.batches is not None
@@ -116,7 +121,8 @@ def train_bench(task: Task, run: Run, seed: int) -> tuple[Chart, dict[str, Any]]
     """Trains one run.
 
     Returns:
-        Its chart, and its scores: `best` and `last` on the test set, and the validation AUC of the best epoch.
+        Its chart, and its scores: `best` and `last` on the test set, and `val_auc`, or `val_dice` of masks: what the run itself
+        says of its best epoch.
     """
     started = time.perf_counter()
     sections = {**run.sections, "training": {**run.sections.get("training", {}), "seed": seed}}
@@ -153,8 +159,14 @@ def _build(task: Task, bench: Bench) -> Facts:
     """Builds what a run is made of, as `osler.train.fit.fit` does, and gives the facts that it writes."""
     config, data, machine = bench.config, bench.data, bench.machine
     torch.manual_seed(config.training.seed)
-    bench.task = build_classification(task, config, data)
-    bench.batches = build_batches(config, data, cast("PackedCache", bench.pool), machine)
+    cache = cast("PackedCache", bench.pool)
+    masks = {name: prepared(bench.pool, rows) for name, rows in data.rows.items()} if data.source.masks is not None else {}
+    if masks:
+        bench.task = build_segmentation(config, data, cache, masks)
+        enter_at_half(cast("Segmenter", bench.task.model))
+    else:
+        bench.task = build_classification(task, config, data)
+    bench.batches = build_batches(config, data, cache, machine)
     if bench.val_pool is not bench.pool:
         val = build_batches(config, data, cast("PackedCache", bench.val_pool), machine)
         bench.batches = replace(bench.batches, val=val.val, fixed=val.fixed)
@@ -162,7 +174,7 @@ def _build(task: Task, bench: Bench) -> Facts:
     bench.state = TrainingState(config, bench.task, bench.plan, machine)
     with tempfile.TemporaryDirectory() as folder:
         kept = RunFolder(Path(folder))
-        write_facts(config, data, cast("PackedCache", bench.pool), {}, bench.task, bench.plan, machine, kept, data.fingerprint())
+        write_facts(config, data, cache, masks, bench.task, bench.plan, machine, kept, data.fingerprint())
         stated = kept.read(kept.facts_file)
     known = {key: value for key, value in stated.items() if key not in ("schema", "notes")}
     return Facts.of(known, "facts.json", strict=False)
@@ -181,10 +193,10 @@ def _train(bench: Bench, collector: VitalsCollector) -> tuple[dict[str, torch.Te
         task.begin_epoch(state.position.epoch)
         try:
             train_epoch(task, task.model, batches.train, state, ())
-        except NonFiniteLossError as error:
+            vitals, _ = measure(task, batches, state, started)
+        except (NonFiniteLossError, DataError) as error:  # outputs that are not finite are a fault of data to Osler
             collector.add(_broken_epoch(state))
             return best, {"stop_reason": f"not finite: {error}"[:80]}
-        vitals, _ = measure(task, batches, state, started)
         value = task.monitored(state.config.training.monitor, vitals["val"])
         improved = state.take_figure(value)
         progress = {"value": value, "best": state.progress.best, "best_epoch": state.progress.best_epoch, "improved": improved}
@@ -228,29 +240,55 @@ def _broken_epoch(state: TrainingState) -> dict[str, Any]:
 
 def _scores(task: Task, bench: Bench, best: dict[str, torch.Tensor]) -> dict[str, Any]:
     """Figures of the fixed test set with the best weights and with the last, prepared and labelled as they should be."""
-    classification, _, state = bench.built
+    trained, _, state = bench.built
     pool = draw_pool(task)
     rows = np.arange(task.pool, task.pool + task.test)
     last = _weights(state)
     state.average = None
-    scores: dict[str, Any] = {"best_epoch": state.progress.best_epoch, "val_auc": _val_auc(bench, best)}
+    masks = isinstance(trained, Segmentation)
+    name = "val_dice" if masks else "val_auc"
+    scores: dict[str, Any] = {"best_epoch": state.progress.best_epoch, name: _told(bench, best, "dice" if masks else "auc")}
+    channels = pool.channels if masks else None
     for name, weights in (("best", best), ("last", last)):
-        classification.model.load_state_dict(weights)
-        arrays = evaluate(classification, EvalBatches(pool.gather, rows, pool.samples.targets[rows], 256), state).gathered()
-        scores[name] = test_figures(arrays["targets"], arrays["logits"], classification)
+        trained.model.load_state_dict(weights)
+        batches = EvalBatches(pool.gather, rows, pool.samples.targets[rows], 128, channels=channels)
+        if isinstance(trained, Segmentation):
+            scores[name] = test_overlaps(trained, batches)
+            continue
+        arrays = evaluate(trained, batches, state).gathered()
+        scores[name] = test_figures(arrays["targets"], arrays["logits"], cast("Classification", trained))
     return scores
 
 
-def _val_auc(bench: Bench, best: dict[str, torch.Tensor]) -> float | None:
-    """The validation AUC that the run itself would report for its best epoch."""
+def _told(bench: Bench, best: dict[str, torch.Tensor], figure: str) -> float | None:
+    """The validation figure that the run itself would report for its best epoch."""
     task, batches, state = bench.built
     average, state.average = state.average, None
     kept = {name: tensor.clone() for name, tensor in task.model.state_dict().items()}
     task.model.load_state_dict(best)
-    figures = task.figures(evaluate(task, batches.val, state).gathered())
-    task.model.load_state_dict(kept)
-    state.average = average
-    return _known(figures["macro"]["auc"])
+    try:
+        figures = task.figures(evaluate(task, batches.val, state).gathered())
+    except DataError:
+        return None
+    finally:
+        task.model.load_state_dict(kept)
+        state.average = average
+    return _known(figures["macro"][figure])
+
+
+@torch.no_grad()
+def test_overlaps(task: Segmentation, batches: Iterable[Batch]) -> dict[str, float | None]:
+    """Dice of all pixels of the test set at 0.5, macro; with that of calling every pixel foreground."""
+    task.model.eval()
+    counts = np.zeros((3, len(task.classes)))
+    pixels = 0
+    for batch in batches:
+        assert batch.masks is not None
+        called, true = mask_probabilities(task.logits(task.model, batch.images), task.exclusive) >= 0.5, batch.masks == 1
+        counts += np.stack([plane.sum(dim=(0, 2, 3)).numpy() for plane in (called & true, called, true)])
+        pixels += true[:, 0].numel()
+    hits, calls, trues = counts
+    return {"dice": _known(np.mean(2 * hits / (calls + trues))), "dice_floor": _known(np.mean(2 * trues / (trues + pixels)))}
 
 
 def test_figures(targets: NDArray[Any], logits: NDArray[Any], task: Classification) -> dict[str, float | None]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from faults import FAULTS, LEVELS
+from healthy import healthy_run
 from recipes import RECIPES
 from training import Run, train_bench
 
@@ -23,6 +24,14 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Task]:
     """A task of few images."""
     monkeypatch.setattr(tasks, "IMAGES", tmp_path)
     yield replace(TASKS["films"], samples=72, pool=90, test=40)
+    tasks.draw_pool.cache_clear()
+
+
+@pytest.fixture
+def masks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Task]:
+    """A task of few images with masks."""
+    monkeypatch.setattr(tasks, "IMAGES", tmp_path)
+    yield replace(TASKS["lesions"], samples=48, pool=60, test=24)
     tasks.draw_pool.cache_clear()
 
 
@@ -84,8 +93,57 @@ def test_the_best_weights_are_scored(small: Task, monkeypatch: pytest.MonkeyPatc
     assert scores["best"] != scores["last"] or scores["best_epoch"] == 4
 
 
+def test_a_run_on_masks_has_the_vitals_and_facts_of_osler_and_scores_by_dice(masks: Task) -> None:
+    chart, scores = train_bench(masks, quick(Run()), 3)
+    assert chart.facts["task"] == "segmentation"
+    assert chart.has(
+        "val.dice", "val.foreground.predicted", "val.lesion_sensitivity[mass]", "train.loss[dice]", "val.floor", points=1
+    )
+    assert chart.facts["foreground.train"]["mass"] == pytest.approx(chart.values("train.foreground.true")[0], rel=0.2)
+    assert chart.facts["lesions.train"] > 0
+    assert chart.facts["lesions_erased.train"] == 0
+    assert 0 < scores["best"]["dice_floor"] < 0.1
+    assert scores["val_dice"] is not None
+    kept = np.load(next(tasks.IMAGES.glob("lesions-*.npz")))["images"]
+    assert kept.shape == (84, 2, 40, 40)
+    assert set(np.unique(kept[:, 1])) == {0, 1}
+
+
+def test_faults_of_masks_arrive(masks: Task) -> None:
+    well = train_bench(masks, quick(Run()), 0)[0]
+    lost = run_fault(masks, "masks_lost")
+    assert lost.values("train.foreground.true").max() == 0
+    assert lost.facts["foreground.train"] == well.facts["foreground.train"]
+    assert run_fault(masks, "masks_inverted").facts["foreground.train"]["mass"] > 0.9
+    assert run_fault(masks, "masks_unscaled").values("train.loss")[0] > 10 * well.values("train.loss")[0]
+    erased = run_fault(masks, "lesions_erased").facts
+    assert erased["lesions_erased.train"] > 0.7 * erased["lesions.train"] > 0
+    told = run_fault(masks, "dice_of_background")
+    assert told.values("val.dice").min() == pytest.approx(told.values("val.accuracy").min())
+    drawn = run_fault(masks, "empty_drawn")
+    assert drawn.values("train.foreground.true").max() < 0.5 * well.values("train.foreground.true").min()
+    same = run_fault(masks, "masks_shuffled").facts
+    assert same["foreground.val"] == well.facts["foreground.val"]
+    assert run_fault(masks, "masks_misaligned").values("train.loss")[0] != well.values("train.loss")[0]
+
+
+def test_images_change_and_masks_do_not(masks: Task) -> None:
+    dark = run_fault(masks, "pixels_scaled")
+    assert dark.values("input.sd").max() < 20
+    assert dark.values("val.foreground.true")[0] > 0.005
+
+
+@pytest.mark.parametrize("variant", ["patches", "many_empty", "supervised"])
+def test_healthy_runs_on_masks_run(masks: Task, variant: str) -> None:
+    chart, _ = train_bench(masks, quick(healthy_run(masks, variant)), 0)
+    well = masks.config.data.phantom.prevalence
+    if variant == "many_empty":
+        assert chart.facts["empty.train"] > 1 - well + 0.2
+    assert chart.has("val.dice")
+
+
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["heart", "films", "states"])
+@pytest.mark.parametrize("name", ["heart", "films", "states", "lesions", "organs"])
 def test_every_fault_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks, "IMAGES", tmp_path)
     task = replace(TASKS[name], samples=150, pool=150, test=40)

@@ -62,6 +62,33 @@ def test_a_fault_that_no_test_set_shows_is_unseen_and_one_seed_decides_nothing()
     assert harm_of(runs([0.5]), WELL, "auc").verdict == "undecided"
 
 
+def test_one_seed_is_held_against_the_spread_of_eight_plain_runs() -> None:
+    well = runs([0.95, 0.96, 0.94, 0.95, 0.95, 0.93, 0.96, 0.94], "plain", "healthy")
+    assert harm_of(runs([0.6]), well, "auc").verdict == "killed"
+    assert harm_of(runs([0.94]), well, "auc").verdict == "equivalent"
+    assert harm_of(runs([0.925]), well, "auc").verdict == "undecided"
+
+
+def masked(fault: str, seed: int, dice: float, arm: str = "faulty", told: float | None = 0.8) -> dict[str, Any]:
+    """A kept run on masks with this test Dice."""
+    kept = record(fault, seed, 0.5, arm)
+    best = {"dice": dice, "dice_floor": 0.05}
+    return {**kept, "label": {**kept["label"], "task": "lesions"}, "scores": {"best": best, "last": best, "val_dice": told}}
+
+
+def test_the_harm_of_masks_is_taken_on_dice_whatever_the_fault_harms_in_labels() -> None:
+    well = {seed: masked("plain", seed, dice, "healthy") for seed, dice in enumerate([0.80, 0.82, 0.81])}
+    ill = {seed: masked("tversky_low", seed, dice) for seed, dice in enumerate([0.05, 0.06, 0.04])}
+    assert all(harm_of(ill, well, measure).mean == pytest.approx(1.0, abs=0.03) for measure in ("auc", "f1", "skill"))
+    told = {seed: masked("leak", seed, 0.8, told=0.99) for seed in range(3)}
+    assert harm_of(told, well, "honesty").verdict == "killed"
+    untold = {seed: masked("lr_high", seed, 0.8, told=None) for seed in range(3)}
+    assert harm_of(untold, well, "honesty").mean > 0.9
+    kept = is_healthy([*well.values(), masked("slow", 1, 0.5, "healthy"), masked("dice", 1, 0.7, "healthy")])
+    assert not kept["lesions", "slow", 1]
+    assert kept["lesions", "dice", 1]
+
+
 def test_honesty_is_how_far_validation_is_from_the_test_set() -> None:
     too_good = {seed: record("leak", seed, 0.8, val_auc=0.99) for seed in range(5)}
     assert harm_of(too_good, WELL, "honesty").verdict == "killed"
@@ -105,6 +132,12 @@ def test_advice_with_a_note_does_no_harm() -> None:
     assert harmful(opinion("x", changes=wrong), fault)
     assert not harmful(opinion("x", changes=wrong, grave=False), fault)
     assert not gives(opinion("x", changes=wrong), fault, 1)
+
+
+def test_no_advice_is_asked_for_where_the_code_is_at_fault() -> None:
+    assert FAULTS["frozen"].at("mild").advice
+    assert not FAULTS["frozen"].at("severe").advice
+    assert FAULTS["lr_high"].at("severe") is FAULTS["lr_high"]
 
 
 def test_a_tally_counts_killed_runs_whether_or_not_they_are_detected() -> None:

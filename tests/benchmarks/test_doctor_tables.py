@@ -41,7 +41,9 @@ def test_runs_have_configurations_that_osler_takes(task) -> None:  # type: ignor
 
 
 def test_tasks_are_of_all_kinds_and_some_are_held_out() -> None:
-    assert {task.kind for task in TASKS.values()} == {"binary", "multilabel", "multiclass"}
+    assert {task.kind for task in TASKS.values()} == {"binary", "multilabel", "multiclass", "segmentation"}
+    segmenters = [task.held_out for task in TASKS.values() if task.kind == "segmentation"]
+    assert sorted(segmenters) == [False, True]
     shares = {task.name: task.config.data.phantom.prevalence for task in TASKS.values()}
     rare = [name for name, share in shares.items() if isinstance(share, float) and share < 0.02]
     assert any(TASKS[name].held_out for name in rare)
@@ -56,15 +58,17 @@ def test_arms_are_equal_and_every_run_stands_once() -> None:
     assert arms["states", "faulty"] == arms["states", "healthy"] < arms["heart", "healthy"]
 
 
-def test_the_healthy_arm_has_the_reference_of_every_seed_and_much_else() -> None:
-    entries = healthy(TASKS["films"], 120)
+@pytest.mark.parametrize("task", ["films", "lesions"])
+def test_the_healthy_arm_has_the_reference_of_every_seed_and_much_else(task: str) -> None:
+    entries = healthy(TASKS[task], 120)
     assert sum(entry.fault == "plain" for entry in entries) == 8
     assert len({entry.fault for entry in entries}) > 60
 
 
-def test_mixed_variants_are_the_same_each_time_and_differ() -> None:
-    runs = [healthy_run(TASKS["heart"], f"mixed-{number}").sections for number in range(6)]
-    assert runs[3] == healthy_run(TASKS["heart"], "mixed-3").sections
+@pytest.mark.parametrize("task", ["heart", "lesions"])
+def test_mixed_variants_are_the_same_each_time_and_differ(task: str) -> None:
+    runs = [healthy_run(TASKS[task], f"mixed-{number}").sections for number in range(6)]
+    assert runs[3] == healthy_run(TASKS[task], "mixed-3").sections
     assert len({repr(run) for run in runs}) == 6
 
 

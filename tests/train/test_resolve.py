@@ -11,6 +11,8 @@ import pytest
 
 from osler.config import Config, load_config
 from osler.data.load import load_data
+from osler.errors import ConfigError
+from osler.init import write_config
 from osler.train.resolve import resolve
 
 
@@ -39,6 +41,60 @@ def test_size_and_network_follow_the_images(tmp_path: Path, side: int, size: int
 
 def test_colour_images_keep_their_colour(tmp_path: Path) -> None:
     assert resolved(films(tmp_path / "films", (40, 40), colour=True)).preparation.channels == 3
+
+
+def dicoms(folder: Path, bits: int = 12) -> Path:
+    """Films in two classes, of as many bits as stated, with a window."""
+    pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
+    rng = np.random.default_rng(0)
+    for number in range(16):
+        ds = pydicom.Dataset()
+        ds.file_meta = pydicom.dataset.FileMetaDataset()
+        ds.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+        ds.SOPClassUID, ds.SOPInstanceUID, ds.Modality = pydicom.uid.DigitalXRayImageStorageForPresentation, f"1.2.{number}", "DX"
+        ds.Rows = ds.Columns = 40
+        ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PixelRepresentation = 1, "MONOCHROME2", 0
+        ds.BitsAllocated, ds.BitsStored, ds.HighBit = 8 if bits == 8 else 16, bits, bits - 1
+        ds.WindowCenter, ds.WindowWidth = 2**bits / 4, 2**bits / 8
+        ds.PixelData = rng.integers(0, 2**bits, (40, 40)).astype(np.uint8 if bits == 8 else np.uint16).tobytes()
+        path = folder / ("normal", "sick")[number % 2] / f"{number}.dcm"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        ds.save_as(path, enforce_file_format=True)
+    return folder
+
+
+def test_deep_dicom_images_are_advised_the_window_that_they_state(tmp_path: Path) -> None:
+    folder = dicoms(tmp_path / "films")
+    with pytest.raises(ConfigError, match=r"16 of 16 images .* have 16 bits a channel.*must be said: window \(as the DICOM"):
+        resolved(folder)
+    assert resolved(folder, preparation={"range": "window"}).preparation.range == "window"
+
+
+def test_a_window_is_refused_where_deep_images_state_none(tmp_path: Path) -> None:
+    folder = dicoms(tmp_path / "films")
+    cv2.imwrite(str(folder / "sick" / "a.png"), np.full((40, 40), 900, np.uint16))
+    with pytest.raises(ConfigError, match=r"range window: only DICOM files say how.*more than 8 bits are png too"):
+        resolved(folder, preparation={"range": "window"})
+    with pytest.raises(ConfigError, match=r"must be said: dtype \(the type's full range\)"):
+        resolved(folder)
+    cv2.imwrite(str(folder / "sick" / "a.png"), np.full((40, 40), 90, np.uint8))  # of 8 bits, as they are
+    assert resolved(folder, preparation={"range": "window"}).preparation.range == "window"
+
+
+@pytest.mark.parametrize("bits", [8, 12])
+def test_init_proposes_the_window_for_dicom_and_it_is_accepted(tmp_path: Path, bits: int) -> None:
+    path = write_config(dicoms(tmp_path / "films", bits), tmp_path / "c.yaml")
+    config = load_config(path)
+    assert config.preparation.range == "window"
+    assert "range: window  # as the files ask viewers to show them" in path.read_text(encoding="utf-8")
+    assert resolve(config, load_data(config.data)).preparation.range == "window"
+
+
+def test_init_proposes_no_window_beside_other_deep_images(tmp_path: Path) -> None:
+    folder = dicoms(tmp_path / "films")
+    for number in range(8):
+        cv2.imwrite(str(folder / "sick" / f"a{number}.png"), np.full((40, 40), 900, np.uint16))
+    assert load_config(write_config(folder, tmp_path / "c.yaml")).preparation.range == (0, 4095)
 
 
 def test_weights_become_numbers(tiny: Callable[..., Config]) -> None:

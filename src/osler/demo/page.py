@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import osler
+from osler.demo.told import Told
 from osler.doctor.report.pages import run_page
 from osler.evaluate.command import page_of_evaluation
 from osler.evaluate.images import read_cases
 from osler.report.page import Block, Callout, Code, Page, Paragraph, Section
 from osler.treat.page import treatment_page
-
-if TYPE_CHECKING:
-    from osler.demo.tell import Told
 
 __all__ = ["story_page"]
 

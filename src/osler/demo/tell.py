@@ -3,50 +3,24 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from osler.config import load_config
 from osler.demo.page import story_page
 from osler.demo.stories import STORIES, Story
+from osler.demo.told import Told
 from osler.doctor.command import diagnose_sources
-from osler.doctor.findings import Diagnosis
 from osler.errors import RunError
 from osler.evaluate import evaluate_run
-from osler.evaluate.figures import Evaluation
-from osler.evaluate.masks import MaskEvaluation
 from osler.files import write_text
 from osler.runs.card import INTENDED_USE
 from osler.runs.folder import RunFolder
 from osler.train.fit import train_run
-from osler.treat import Treatment, treat_run
+from osler.treat import treat_run
 
-__all__ = ["Told", "run_demo", "tell"]
+__all__ = ["run_demo", "tell"]
 
 ATTEMPTS = 2
-
-
-@dataclass(frozen=True)
-class Told:
-    """What came of a story.
-
-    Attributes:
-        story: itself.
-        sick: the run that learned nothing.
-        diagnosis: of it.
-        treatment: of it.
-        healthy: the run of the proven configuration, on all of train; None where nothing was proved.
-        evaluation: of that run.
-        after: the diagnosis of that run.
-    """
-
-    story: Story
-    sick: RunFolder
-    diagnosis: Diagnosis
-    treatment: Treatment
-    healthy: RunFolder | None = None
-    evaluation: Evaluation | MaskEvaluation | None = None
-    after: Diagnosis | None = None
 
 
 def say(text: str) -> None:

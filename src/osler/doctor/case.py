@@ -22,6 +22,7 @@ from osler.metrics.proportion import normal_quantile
 from osler.metrics.trend import Weighting, trend, weight_from_probability, weight_in_force
 
 if TYPE_CHECKING:
+    from osler.metrics.floors import Floor
     from osler.metrics.weights import LabelCounts, LossSpec
 
 __all__ = ["LOW_OVERLAP", "OVERLAP_TERMS", "SCORES", "USELESS", "Case"]
@@ -58,6 +59,7 @@ class Case:
         self.chart = chart
         self.facts = chart.facts
         self._labels: dict[str, Labels | None] = {}
+        self._constants: dict[str, Floor | None] = {}
 
     # --- what kind of run it is ---------------------------------------------------------------------------------------------
 
@@ -277,35 +279,26 @@ class Case:
 
     def floor(self, split: str) -> float:
         """The loss of the best constant prediction: as logged, else computed from loss and labels; NaN where neither is known."""
-        if split not in self._floors:
-            self._floors[split] = self._floor(split)
-        return self._floors[split]
-
-    @cached_property
-    def _floors(self) -> dict[str, float]:
-        return {}
-
-    def _floor(self, split: str) -> float:
         logged = self.chart.points(f"{split}.floor")[1]
         if len(logged):
             return float(logged[-1])
-        counts = self.counts(split)
-        spec = self.loss_spec if counts is not None else None
-        if counts is None or spec is None or not _fits(spec, len(counts.positives)):
-            return math.nan
-        from osler.metrics.floors import floor
-
-        return floor(spec, counts).loss
+        constant = self._constant(split)
+        return math.nan if constant is None else constant.loss
 
     def at_half(self, split: str) -> float:
-        """The loss where every probability is a half, as a network with fresh outputs starts; NaN where labels or loss are
-        unknown."""
-        counts, spec = self.counts(split), self.loss_spec
-        if counts is None or spec is None or not _fits(spec, len(counts.positives)):
-            return math.nan
-        from osler.metrics.floors import floor
+        """The loss where every probability is a half, as fresh outputs start; NaN where labels or loss are unknown."""
+        constant = self._constant(split)
+        return math.nan if constant is None else constant.loss_at_half
 
-        return floor(spec, counts).loss_at_half
+    def _constant(self, split: str) -> Floor | None:
+        if split not in self._constants:
+            counts = self.counts(split)
+            spec = self.loss_spec if counts is not None else None
+            fits = counts is not None and spec is not None and _fits(spec, len(counts.positives))
+            from osler.metrics.floors import floor
+
+            self._constants[split] = floor(spec, counts) if fits and spec is not None and counts is not None else None
+        return self._constants[split]
 
     def skill(self, split: str) -> Floats:
         """(E,) 1 − loss / floor; NaN where either is unknown."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,13 @@ SEGMENTS: Columns = {
     "train.dice": rises(0.2, 0.8),
     "val.dice": rises(0.2, 0.75),
 }
+NO_MASK: Columns = {
+    "train.loss": falls(0.95, 0.9), "val.foreground.predicted": np.zeros(E), "val.foreground.true": np.full(E, 0.02)
+}  # fmt: skip
+FULL_START: Columns = {
+    "train.loss": falls(2.6, 0.48, jitter=0.0), "train.floor": flat(0.45, 0.0), "train.foreground.true": flat(0.02, 0.0),
+    "train.probability.mean": falls(0.98, 0.2, jitter=0.0), "val.dice": rises(0.04, 0.6),
+}  # fmt: skip
 LOW_DICE: Columns = {
     "train.loss": falls(0.95, 0.85),
     "train.dice": rises(0.03, 0.06, jitter=0.001),
@@ -562,6 +569,65 @@ CASES: dict[str, Entry] = {
         given({"val.dice": rises(0.75, 0.97)}, MASKS, "a large and easy organ"),
         given({"train.loss": falls(0.9, 0.3)}, MASKS),
     ),
+    # masks on their way
+    "lesions_erased": Entry(
+        given(SEGMENTS, {**MASKS, "lesions.train": 300, "lesions_erased.train": 140}),
+        given(LOW_DICE, {**MASKS, "lesions.train": 300, "lesions_erased.train": 0}, "small lesions"),
+        given(SEGMENTS, MASKS),
+    ),
+    "masks_not_loaded": Entry(
+        given({**NO_MASK, "train.foreground.true": np.full(E, 0.001)}, {**MASKS, "foreground.train": {"lesion": 0.02}}),
+        given({**NO_MASK, "train.foreground.true": np.full(E, 0.004)},
+              {**MASKS, "foreground.train": 0.02, "prevalence.train": 0.7, "prevalence.drawn": 0.1, "samples.train": 400,
+               "data.sampler": "weighted"},
+              "sampler_starves_findings"),
+        given(NO_MASK, MASKS),
+    ),
+    "foreground_shifted": Entry(
+        given(SEGMENTS, {**MASKS, "foreground.train": 0.97, "foreground.val": 0.02, "samples.train": 200, "samples.val": 60}),
+        given({"val.dice": flat(0.04), "val.foreground.predicted": flat(0.97), "val.foreground.true": flat(0.02)},
+              {**MASKS, "foreground.train": 0.02, "foreground.val": 0.02, "samples.train": 200, "samples.val": 60},
+              "full_masks"),
+        given(SEGMENTS, MASKS),
+    ),
+    "misaligned_masks": Entry(
+        given({"train.dice": rises(0.1, 0.4), "val.dice": rises(0.2, 0.7)}, MASKS),
+        given({"train.dice": rises(0.1, 0.4), "val.dice": rises(0.2, 0.7)}, {**MASKS, "training.ema": 0.99},
+              "an average of weights"),
+        given({"val.dice": rises(0.2, 0.7)}, MASKS),
+    ),
+    "validation_masks_differ": Entry(
+        given({"train.dice": rises(0.1, 0.85), "val.dice": flat(0.02, 0.002)}, {**MASKS, "samples.train": 200}),
+        given({"train.dice": rises(0.1, 0.85), "val.dice": flat(0.02, 0.002), "val.floor": flat(0.45, 0.0),
+               "train_mode_loss.train_mode": falls(0.45, 0.12), "train_mode_loss.eval_mode": flat(0.6),
+               "val.loss": flat(0.6)},
+              {**MASKS, "samples.train": 200}, "train_eval_gap"),
+        given({"train.dice": rises(0.1, 0.85), "val.dice": flat(0.02, 0.002)}, MASKS),
+    ),
+    # weights of the foreground
+    "mask_bias_wrong": Entry(
+        given(FULL_START, MASKS),
+        given({**FULL_START, "val.foreground.predicted": flat(0.3), "val.foreground.true": flat(0.02, 0.0)},
+              {**MASKS, "loss.type": "bce", "loss.pos_weight": 50.0}, "foreground_weight_high"),
+        given(SEGMENTS, MASKS),
+    ),
+    "foreground_weight_high": Entry(
+        given({**SEGMENTS, "val.foreground.predicted": flat(0.06), "val.foreground.true": flat(0.02, 0.0)},
+              {**MASKS, "loss.type": "bce", "loss.pos_weight": 50.0}),
+        given({"val.dice": flat(0.25), "val.recall": flat(0.97), "val.precision": flat(0.14)},
+              {**MASKS, "loss.type": "tversky", "loss.tversky_beta": 0.95}, "tversky_beta_high"),
+        given(SEGMENTS, {**MASKS, "loss.type": "bce", "loss.pos_weight": 50.0}),
+    ),
+    "foreground_weight_low": Entry(
+        given(NO_MASK, {**MASKS, "loss.type": "focal", "loss.alpha": 0.05}),
+        given(NO_MASK, {**MASKS, "loss.type": "focal", "loss.alpha": 0.75}, "empty_masks"),
+        given(NO_MASK, MASKS),
+    ),
+    "overlap_alone": Entry(
+        given(NO_MASK, {**MASKS, "loss.type": "dice", "loss.pooled": "case"}),
+        given(SEGMENTS, {**MASKS, "loss.type": "dice"}, "a slow start"),
+        given(NO_MASK, MASKS),
+    ),
 }  # fmt: skip
 
 
@@ -607,3 +673,92 @@ BESIDE = {"weight_not_in_force"}
 def test_a_cause_stands_first_where_it_alone_is_at_work(id: str) -> None:
     run = CASES[id].shows.diagnosis()
     assert run.findings[0].id == id
+
+
+def test_a_dice_half_of_which_is_the_background_is_seen_by_recall_and_precision() -> None:
+    found, beside = rises(0.1, 0.7), {"val.recall": rises(0.1, 0.7), "val.precision": rises(0.1, 0.7)}
+    shown = every(given({"val.dice": (found + 0.995) / 2, **beside}, MASKS).diagnosis())
+    assert shown["flattering_overlap"].severity == "warning"
+    assert "flattering_overlap" not in every(given({"val.dice": found, **beside}, MASKS).diagnosis())
+
+
+def test_a_dice_that_is_the_accuracy_is_seen_by_it() -> None:
+    high = rises(0.97, 0.99, jitter=0.0005)
+    assert every(given({"val.dice": high, "val.accuracy": high}, MASKS).diagnosis())["flattering_overlap"].severity == "warning"
+    other = given({"val.dice": rises(0.2, 0.8), "val.accuracy": high}, MASKS).diagnosis()
+    assert "flattering_overlap" not in every(other)
+
+
+def test_a_training_dice_a_little_under_validation_is_no_warning_where_augmentation_is_usual() -> None:
+    columns = {"train.dice": rises(0.1, 0.72), "val.dice": rises(0.15, 0.79), "train.loss": falls(0.9, 0.33),
+               "val.loss": falls(0.9, 0.25)}  # fmt: skip
+    found = every(given(columns, {**MASKS, "augmentation.rotation": 10.0}).diagnosis())
+    assert found["augmentation_too_strong"].severity == "note"
+    strong = every(given(columns, {**MASKS, "augmentation.rotation": 90.0}).diagnosis())
+    assert strong["augmentation_too_strong"].severity == "warning"
+
+
+def test_shares_of_foreground_by_class_are_read() -> None:
+    columns = {**LOW_DICE, "val.recall": flat(0.05), "val.precision": flat(0.6)}
+    facts = {**MASKS, "loss.type": "tversky", "loss.tversky_beta": 0.3, "foreground.train": {"lesion": 0.004}}
+    (change, *_) = every(given(columns, facts).diagnosis())["tversky_beta_low"].signs.changes
+    assert change.after == 0.7
+
+
+def test_a_sampler_that_draws_empty_images_is_named_in_segmentation() -> None:
+    facts = {**MASKS, "prevalence.train": {"lesion": 0.7}, "prevalence.drawn": {"lesion": 0.1}, "samples.train": 400}
+    assert given(NO_MASK, {**facts, "data.sampler": "balanced"}).diagnosis().findings[0].id == "sampler_starves_findings"
+
+
+def test_a_sigmoid_before_a_loss_of_masks_is_seen_by_the_mean_probability() -> None:
+    full = {"val.foreground.predicted": np.ones(E), "val.foreground.true": np.full(E, 0.02)}
+    seen = given({**full, "val.probability.mean": flat(0.512, 0.001)}, MASKS).diagnosis()
+    assert seen.findings[0].id == "double_activation"
+    high = given({**full, "val.probability.mean": flat(0.97)}, MASKS).diagnosis()
+    assert "double_activation" not in every(high)
+    assert high.findings[0].id == "full_masks"
+    assert "double_activation" in {each.id for each in given(SEGMENTS, MASKS).diagnosis().not_assessed}
+
+
+def test_black_images_that_augmentation_brightens_are_out_of_range() -> None:
+    seen = given({**COIN, "input.mean": flat(3.8, 0.5), "input.sd": flat(4.7, 0.4)}, EVEN).diagnosis()
+    assert "input_out_of_range" in every(seen)
+    assert "input_out_of_range" not in every(given({**LEARNS, "input.mean": flat(7.0), "input.sd": flat(25.0)}, EVEN).diagnosis())
+
+
+def test_masks_that_stay_empty_at_a_careful_rate_are_put_down_to_it() -> None:
+    columns = {**NO_MASK, "val.dice": np.zeros(E), "train.loss": flat(0.447, 0.0003)}
+    assert given(columns, {**MASKS, "training.learning_rate": 1.5e-4}).diagnosis().findings[0].id == "learning_rate_too_low"
+
+
+def test_an_overlap_by_image_that_shrinks_masks_is_named_by_recall_and_precision() -> None:
+    facts = {**MASKS, "loss.type": "dice", "loss.pooled": "case", "empty.train": 0.3}
+    shrunken = {**SEGMENTS, "val.recall": rises(0.1, 0.5), "val.precision": flat(0.9)}
+    (change, *_) = every(given(shrunken, facts).diagnosis())["overlap_alone"].signs.changes
+    assert (change.key, change.after) == ("loss.pooled", "batch")
+    assert "overlap_alone" not in every(given({**shrunken, "val.recall": rises(0.1, 0.85)}, facts).diagnosis())
+    assert "overlap_alone" not in every(given(shrunken, {**facts, "empty.train": 0.0}).diagnosis())
+
+
+def test_a_sum_of_losses_is_not_below_what_its_overlap_terms_allow() -> None:
+    facts = {**MASKS, "loss.type": "bce + dice"}
+    assert "negative_loss" in every(given({"train.loss": np.linspace(0.9, -1.6, E)}, facts).diagnosis())
+    assert "negative_loss" not in every(given({"train.loss": np.linspace(0.9, -0.8, E)}, facts).diagnosis())
+    own = replace(Chart.of({"train.loss": np.linspace(0.9, -0.8, E)}, facts), reader="osler")
+    assert "negative_loss" in every(diagnose(own))
+
+
+def test_a_loss_of_masks_that_comes_down_to_its_floor_is_no_sign_of_large_steps() -> None:
+    columns = {
+        **SEGMENTS,
+        "train.loss": falls(0.97, 0.3),
+        "train.floor": flat(0.68, 0.0),
+        "update_ratio.median": flat(0.015, 1e-4),
+    }
+    found = every(given(columns, {**MASKS, "training.learning_rate": 0.015}).diagnosis())
+    assert found["learning_rate_too_high"].severity == "note"
+    worse = {**columns, "train.loss": flat(1.4, 0.01) + 0.02 * EPOCHS, "val.dice": np.zeros(E), "train.dice": np.zeros(E)}
+    assert (
+        every(given(worse, {**MASKS, "training.learning_rate": 0.015}).diagnosis())["learning_rate_too_high"].severity
+        == "critical"
+    )

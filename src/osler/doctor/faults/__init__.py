@@ -9,6 +9,8 @@ from osler.doctor.faults.generalisation import GENERALISATION
 from osler.doctor.faults.gradients import GRADIENTS
 from osler.doctor.faults.imbalance import IMBALANCE
 from osler.doctor.faults.learning import LEARNING
+from osler.doctor.faults.mask_data import MASK_DATA
+from osler.doctor.faults.mask_weights import MASK_WEIGHTS
 from osler.doctor.faults.masks import MASKS
 from osler.doctor.faults.measures import MEASURES
 from osler.doctor.faults.numerics import NUMERICS
@@ -43,4 +45,6 @@ FAULTS: dict[str, Fault] = {
     **SAMPLING,
     **MASKS,
     **OVERLAP,
+    **MASK_DATA,
+    **MASK_WEIGHTS,
 }

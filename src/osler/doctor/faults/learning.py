@@ -320,6 +320,7 @@ LEARNING: dict[str, Fault] = {
             "learning_rate_too_low",
             "low_overlap",
             "validation_differs",
+            "empty_masks",
         ),
         lookalikes=(
             Lookalike("learning_rate_too_low", "update_ratio: small, but not zero"),

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from osler.doctor.case import LOW_OVERLAP, Case
 from osler.doctor.faults.fault import Fault, Lookalike
+from osler.doctor.faults.mask_data import foreground
 from osler.doctor.findings import Change, Evidence, Lacking, Signs, figure
 from osler.doctor.prescribe import set_fact
 from osler.metrics.trend import trend
@@ -84,7 +85,7 @@ def empty_masks(case: Case) -> Signs | Lacking | None:
     for split in ("val", "train"):
         epochs, predicted = case.chart.points(f"{split}.foreground.predicted")
         true = case.chart.points(f"{split}.foreground.true")[1]
-        share = float(true[-1]) if len(true) else case.facts.number(f"foreground.{split}")
+        share = float(true[-1]) if len(true) else foreground(case, split)
         if len(predicted) and share > 0:
             lasting = _lasting(case, split, predicted < EMPTY_SHARE * share, share)
             return _empty_signs(case, split, epochs, predicted, share, "empty") if lasting else None
@@ -148,7 +149,7 @@ def full_masks(case: Case) -> Signs | Lacking | None:
     """Nearly every pixel is predicted as foreground, though there is little."""
     epochs, predicted = case.chart.points("val.foreground.predicted")
     true = case.chart.points("val.foreground.true")[1]
-    share = float(true[-1]) if len(true) else case.facts.number("foreground.val")
+    share = float(true[-1]) if len(true) else foreground(case, "val")
     if not len(predicted) or not share > 0:
         return Lacking("val.foreground.predicted with val.foreground.true")
     return _empty_signs(case, "val", epochs, predicted, share, "full") if predicted[-1] > 0.9 and share < 0.5 else None
@@ -163,8 +164,8 @@ def low_overlap(case: Case) -> Signs | Lacking | None:
     recent = values[-max(2, len(values) // 5) :]
     if values.max() >= LOW_OVERLAP or (len(values) >= 8 and trend(values, epochs).slope * len(values) > LOW_OVERLAP):
         return None
-    foreground = case.facts.number("foreground.val")
-    full = 2 * foreground / (1 + foreground) if foreground > 0 else math.nan
+    share = foreground(case, "val")
+    full = 2 * share / (1 + share) if share > 0 else math.nan
     text = f"{name} is {figure(float(values.max()))} at best in {len(values)} epochs"
     text += f"; masks full of foreground would give {figure(full)}." if math.isfinite(full) else ": most lesions are missed."
     evidence = (
@@ -179,7 +180,7 @@ def low_overlap(case: Case) -> Signs | Lacking | None:
     return Signs(
         text,
         evidence,
-        "warning" if len(values) >= 3 else "note",
+        "warning" if len(values) >= 3 and not case.early else "note",
         0.85,
         (),
         ("train a plain BCE + Dice as a baseline first, and overfit one image with a lesion",),
@@ -280,7 +281,7 @@ MASKS: dict[str, Fault] = {
         scope="segmentation",
         name="Empty masks",
         family="masks",
-        level="cause",
+        level="syndrome",
         means="Next to no pixel is predicted as foreground.",
         needs="the predicted and the true share of foreground, or an overlap score",
         signature=empty_masks,
@@ -299,7 +300,7 @@ MASKS: dict[str, Fault] = {
         scope="segmentation",
         name="Full masks",
         family="masks",
-        level="cause",
+        level="syndrome",
         means="Nearly every pixel is predicted as foreground.",
         needs="the predicted and the true share of foreground",
         signature=full_masks,
@@ -340,7 +341,7 @@ MASKS: dict[str, Fault] = {
         means="The overlap score stays near zero.",
         needs="an overlap score in two epochs",
         signature=low_overlap,
-        severity="warning from three epochs on",
+        severity="warning from three epochs on, in a run under way from the middle of its plan on",
         dose="a plain BCE + Dice as a baseline, and one image learned by heart",
         explains=("stuck_loss",),
         lookalikes=(

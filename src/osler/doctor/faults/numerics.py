@@ -85,14 +85,16 @@ def negative_loss(case: Case) -> Signs | Lacking | None:
         return None
     if not case.loss_terms or case.chart.reader.startswith("nnunet"):
         return Lacking("loss.type: some overlap losses are negative by definition, cross-entropies never are")
-    if not {"bce", "cross_entropy", "focal"} & set(case.loss_terms) or OVERLAPPING & set(case.loss_terms):
+    # Osler's own overlaps are 1 − index; others write −index, which is −1 at least for each of them.
+    least = 0.0 if case.chart.reader == "osler" else -float(len(OVERLAPPING & set(case.loss_terms)))
+    if losses.min() >= least:
         return Lacking("how the overlap term is defined: as 1 − Dice it is never negative, as −Dice it is")
-    row = int(np.flatnonzero(losses < 0)[0])
+    row = int(np.flatnonzero(losses < least)[0])
     text = (
         f"{name} is {figure(float(losses[row]))} in epoch {figure(float(epochs[row]))}: {' + '.join(case.loss_terms)} of labels "
-        "within 0 and 1 is never negative."
+        f"within 0 and 1 is never {'negative' if least == 0 else f'below {figure(least)}'}."
     )
-    evidence = (Evidence(name, float(losses[row]), float(epochs[row]), expected=0.0, basis="lower bound of the loss"),)
+    evidence = (Evidence(name, float(losses[row]), float(epochs[row]), expected=least, basis="lower bound of the loss"),)
     actions = (
         "print the smallest and largest label: masks of 0 and 255, or class numbers in place of 0 and 1, make this",
         "check that probabilities, or logits, go in as the loss expects",
@@ -159,7 +161,30 @@ def double_activation(case: Case) -> Signs | Lacking | None:
         )
         cure = "take the activation out of the network, and apply it where probabilities are needed"
         return Signs(text, (stated,), "critical", 0.9, (), (cure,))
-    return _confined(case)
+    return _confined_masks(case) if case.segmentation else _confined(case)
+
+
+def _confined_masks(case: Case) -> Signs | Lacking | None:
+    """Every pixel is called in every epoch, and the mean probability stays where a sigmoid of probabilities must."""
+    epochs, mean, called = case.pair("val.probability.mean", "val.foreground.predicted")
+    true = case.chart.points("val.foreground.true")[1]
+    if len(epochs) < 3 or not len(true):
+        return Lacking("val.probability.mean, val.foreground.predicted and val.foreground.true in three epochs")
+    top = math.e / (1 + math.e)
+    if true[-1] > 0.4 or called.min() < 0.999 or mean.min() < 0.5 or mean.max() > top + 1e-3:
+        return None
+    basis = "a sigmoid of what is between 0 and 1 lies between 0.5 and 0.731"
+    evidence = (
+        Evidence("val.probability.mean", float(mean[-1]), float(epochs[-1]), 0.5, top, float(true[-1]), basis),
+        Evidence(
+            "val.foreground.predicted", float(called.min()), float(epochs[-1]), expected=float(true[-1]), basis="all epochs"
+        ),
+    )
+    text = (
+        f"Every pixel is called foreground in all {len(epochs)} epochs, with a mean probability of {figure(float(mean[-1]))}: as "
+        "when a sigmoid is applied to what is a probability already."
+    )
+    return Signs(text, evidence, "critical", 0.9, (), ("take one of the two activations out",))
 
 
 def _confined(case: Case) -> Signs | Lacking | None:
@@ -220,7 +245,10 @@ NUMERICS: dict[str, Fault] = {
         signature=non_finite,
         severity="critical where it lasts to the end; a note where the figure comes back",
         dose="a tenth of the learning rate, from the last good checkpoint",
-        explains=("diverging_loss", "late_collapse", "single_class_prediction", "not_learning", "stuck_loss"),
+        explains=(
+            "diverging_loss", "late_collapse", "single_class_prediction", "not_learning", "stuck_loss",
+            "empty_masks", "full_masks",
+        ),
         lookalikes=(
             Lookalike("a validation that is not run in every epoch", "the figure is back in the next"),
             Lookalike("mixed precision", "skipped steps, and a finite loss in fp32"),
@@ -238,7 +266,7 @@ NUMERICS: dict[str, Fault] = {
         signature=negative_loss,
         severity="critical",
         dose="none: repair the labels",
-        explains=("not_learning", "low_overlap"),
+        explains=("not_learning", "low_overlap", "empty_masks", "full_masks"),
         lookalikes=(Lookalike("an overlap loss defined as −Dice", "loss.type"),),
         harmful=("training on: the loss has no lower bound, and the network follows it",),
         source="milesial/Pytorch-UNet issues 106 and 173: masks of 0 and 255",
@@ -286,6 +314,7 @@ NUMERICS: dict[str, Fault] = {
             "not_learning", "single_class_prediction", "stuck_loss", "threshold_mismatch", "chance_auc", "frozen_network",
             "learning_rate_too_high", "learning_rate_too_low", "vanishing_gradients", "validation_differs", "best_from_noise",
             "gradients_accumulate", "accuracy_is_majority", "updates_underflow",
+            "empty_masks", "full_masks", "low_overlap",
         ),
         lookalikes=(Lookalike("pos_weight_too_large", "probabilities above 0.731 exist"),),
         harmful=("a higher learning rate for the gradients that the second sigmoid shrinks",),

@@ -8,6 +8,7 @@ import numpy as np
 
 from osler.doctor.case import LOW_OVERLAP, OVERLAP_TERMS, Case
 from osler.doctor.faults.fault import Fault, Lookalike
+from osler.doctor.faults.mask_data import foreground
 from osler.doctor.faults.masks import low_overlap
 from osler.doctor.findings import Change, Evidence, Lacking, Signs, figure, joined
 from osler.doctor.prescribe import set_fact
@@ -15,6 +16,10 @@ from osler.doctor.prescribe import set_fact
 __all__ = ["OVERLAP"]
 
 FLATTERED = 0.95
+# The Dice of the background is less than 1 by twice this at most where foreground is rare.
+MEAN_OF_BOTH = 0.03
+# Two figures of one log, rounded alike.
+SAME = 1e-4
 # BCE 0.4 + Dice 0.4 + focal 0.2 is sound.
 ENOUGH_OVERLAP = 0.399
 HIGH_BETA, HIGHEST_BETA = 0.7, 0.9
@@ -35,7 +40,7 @@ def tversky_beta_low(case: Case) -> Signs | Lacking | None:
     finds_enough = len(recall) and len(precision) and recall[-1] >= precision[-1]
     if beta >= 0.5 or finds_enough:
         return None
-    small = 0 < case.facts.number("foreground.train") < 0.02
+    small = 0 < foreground(case, "train") < 0.02
     to = 0.7 if small else 0.6
     text = (
         f"loss.tversky_beta {figure(beta)} weighs a missed lesion pixel {figure(beta / (1 - beta))} times as much as a false one."
@@ -97,7 +102,8 @@ def overlap_terms_weak(case: Case) -> Signs | Lacking | None:
         evidence = Evidence(
             "weight of the overlap terms", float(overlap / total), None, expected=0.5, basis="share of loss.weights"
         )
-        return Signs(text, (evidence,), "warning" if isinstance(low_overlap(case), Signs) else "note", 0.7, _plain_pair(case))
+        poor = isinstance(low_overlap(case), Signs) and not case.early
+        return Signs(text, (evidence,), "warning" if poor else "note", 0.7, _plain_pair(case))
     overlapping = [term for term in terms if term in OVERLAP_TERMS]
     if not overlapping or len(overlapping) == len(terms):
         return None if terms else Lacking("loss.type and loss.weights")
@@ -132,7 +138,10 @@ def _plain_pair(case: Case) -> tuple[Change, ...]:
 
 
 def flattering_overlap(case: Case) -> Signs | Lacking | None:
-    """An overlap score that is near 1 from the first epoch: the background is counted."""
+    """An overlap score that counts the background: near 1 from the first epoch, or half-way between foreground and 1."""
+    proven = _is_accuracy(case) or _mean_with_background(case)
+    if proven is not None:
+        return proven
     for name in ("val.dice", "val.iou", "train.dice", "train.iou"):
         epochs, values = case.chart.points(name)
         if len(values) < 3:
@@ -154,6 +163,42 @@ def flattering_overlap(case: Case) -> Signs | Lacking | None:
     return Lacking("three epochs of an overlap score")
 
 
+def _is_accuracy(case: Case) -> Signs | None:
+    """A Dice that is the accuracy of the pixels, to all digits: pooled over foreground and background it is just that."""
+    epochs, dice, accuracy = case.pair("val.dice", "val.accuracy")
+    if len(epochs) < 3 or np.abs(dice - accuracy).max() > SAME or float(np.ptp(accuracy)) == 0.0 or accuracy.max() > 1 - SAME:
+        return None
+    text = (
+        f"val.dice is {figure(float(dice[-1]))} and val.accuracy {figure(float(accuracy[-1]))}, and so they are in each of "
+        f"{len(epochs)} epochs: pooled over foreground and background, Dice is the share of pixels that are right, nearly all of "
+        "them background."
+    )
+    basis = "val.accuracy"
+    evidence = Evidence("val.dice", float(dice[-1]), float(epochs[-1]), expected=float(accuracy[-1]), basis=basis)
+    actions = ("log Dice of each foreground class; the background is no class",)
+    return Signs(text, (evidence,), "warning", 0.95, (), actions, (float(epochs[0]),))
+
+
+def _mean_with_background(case: Case) -> Signs | None:
+    """A Dice that is the mean of that of the background, near 1, and of what recall and precision of the foreground make."""
+    rows = [case.chart.values(f"val.{name}") for name in ("dice", "recall", "precision")]
+    known = np.flatnonzero(np.isfinite(np.stack(rows)).all(axis=0) & (rows[1] + rows[2] > 0))
+    if len(known) < 3:
+        return None
+    dice, recall, precision = (values[known] for values in rows)
+    found = 2 * recall * precision / (recall + precision)
+    if np.abs(dice - (found + 1) / 2).max() > MEAN_OF_BOTH or found.min() > FLATTERED - 2 * MEAN_OF_BOTH:
+        return None
+    epoch = float(case.chart.epochs[known[-1]])
+    text = (
+        f"val.dice is {figure(float(dice[-1]))}, and recall and precision of the foreground make it {figure(float(found[-1]))}: "
+        "half of the score is the Dice of the background, which is near 1 whatever is found."
+    )
+    evidence = Evidence("val.dice", float(dice[-1]), epoch, expected=float(found[-1]), basis="2PR/(P + R)")
+    actions = ("log Dice of each foreground class; the background is no class",)
+    return Signs(text, (evidence,), "warning", 0.85, (), actions, (float(case.chart.epochs[known[0]]),))
+
+
 OVERLAP: dict[str, Fault] = {
     "tversky_beta_low": Fault(
         id="tversky_beta_low",
@@ -166,7 +211,7 @@ OVERLAP: dict[str, Fault] = {
         signature=tversky_beta_low,
         severity="warning",
         dose="0.6, and 0.7 where lesions cover less than 2 % of the image; alpha is 1 − beta",
-        explains=("low_overlap",),
+        explains=("low_overlap", "empty_masks"),
         lookalikes=(
             Lookalike("swapped names", "the loss of one missed pixel against that of one false pixel"),
             Lookalike("learning_rate_too_low", "recall and precision are both low"),
@@ -204,7 +249,7 @@ OVERLAP: dict[str, Fault] = {
         signature=overlap_terms_weak,
         severity="warning where overlap is poor, else a note",
         dose="a plain BCE + Dice 1:1 as the baseline, then at least half of the weight on overlap terms",
-        explains=("low_overlap",),
+        explains=("low_overlap", "empty_masks"),
         lookalikes=(Lookalike("tversky_beta_low", "loss.tversky_beta"),),
         harmful=("a fifth term",),
         source="nnU-Net: Dice + cross-entropy 1:1; runs.md B",
@@ -215,10 +260,10 @@ OVERLAP: dict[str, Fault] = {
         name="The background flatters the score",
         family="overlap",
         level="cause",
-        means="An overlap score counts the background, and is near 1 from the start.",
-        needs="three epochs of an overlap score",
+        means="An overlap score counts the background: near 1 from the start, or half-way between the foreground's and 1.",
+        needs="three epochs of an overlap score; better with recall and precision",
         signature=flattering_overlap,
-        severity="warning from 0.98 in the first epoch, else a note",
+        severity="warning from 0.98 in the first epoch, or where recall and precision prove it, else a note",
         dose="Dice of each foreground class, over images that have it",
         lookalikes=(
             Lookalike("a large and easy organ", "the share of foreground"),

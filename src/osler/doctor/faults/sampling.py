@@ -208,7 +208,6 @@ def slow_data(case: Case) -> Signs | Lacking | None:
 SAMPLING: dict[str, Fault] = {
     "sampler_starves_findings": Fault(
         id="sampler_starves_findings",
-        scope="classification",
         name="The sampler starves the findings",
         family="sampling",
         level="cause",
@@ -220,7 +219,7 @@ SAMPLING: dict[str, Fault] = {
         explains=(
             "chance_auc", "not_learning", "threshold_mismatch", "batches_without_positives", "single_class_prediction",
             "overfitting", "validation_differs", "shifted_splits", "accuracy_is_majority", "best_from_noise",
-            "learning_rate_too_high", "samples_sorted",
+            "learning_rate_too_high", "samples_sorted", "empty_masks", "low_overlap",
         ),
         lookalikes=(Lookalike("double_correction", "prevalence.drawn: findings are drawn too often, not too rarely"),),
         harmful=("a balance figure over the findings alone as a proof", "weights in the loss to make up for it"),

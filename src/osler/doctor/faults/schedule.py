@@ -263,7 +263,7 @@ SCHEDULE: dict[str, Fault] = {
         signature=warmup_too_long,
         severity="warning where all of the run lies within the warm-up, or nothing was learned; else a note",
         dose="half of it, or 5 % of the planned epochs, whichever is less",
-        explains=("low_overlap", "stuck_loss"),
+        explains=("low_overlap", "stuck_loss", "empty_masks"),
         lookalikes=(Lookalike("learning_rate_too_low", "the same slow curve after the warm-up has ended"),),
         harmful=("judging a run before it has reached its rate",),
         source="tuning playbook: at most 10 % of the steps; runs.md B",
@@ -285,6 +285,7 @@ SCHEDULE: dict[str, Fault] = {
             "still_improving", "not_learning", "chance_auc", "single_class_prediction", "stuck_loss", "best_from_noise",
             "learning_rate_too_low", "frozen_network", "vanishing_gradients", "validation_differs", "accuracy_is_majority",
             "threshold_mismatch", "underfitting", "updates_underflow", "learning_rate_too_high",
+            "empty_masks", "low_overlap",
         ),
         lookalikes=(Lookalike("a converged run", "the score stands still where the rate is small"),),
         harmful=("more epochs at a rate of nothing",),
@@ -321,6 +322,7 @@ SCHEDULE: dict[str, Fault] = {
         explains=(
             "still_improving", "not_learning", "chance_auc", "single_class_prediction", "stuck_loss", "threshold_mismatch",
             "learning_rate_too_high", "underfitting", "alternating_prediction",
+            "empty_masks", "low_overlap",
         ),
         lookalikes=(Lookalike("overfitting", "the score falls after its best epoch"),),
         harmful=("a larger min_delta",),
@@ -339,6 +341,7 @@ SCHEDULE: dict[str, Fault] = {
         explains=(
             "not_learning", "chance_auc", "single_class_prediction", "stuck_loss", "underfitting", "best_from_noise",
             "accuracy_is_majority", "threshold_mismatch", "validation_differs", "alternating_prediction",
+            "empty_masks", "low_overlap",
         ),
         lookalikes=(
             Lookalike("premature_stopping", "fewer epochs were run than planned"),

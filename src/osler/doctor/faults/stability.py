@@ -184,7 +184,15 @@ STABILITY: dict[str, Fault] = {
         signature=late_collapse,
         severity="critical",
         dose="a third of the learning rate, from the best checkpoint; clipping of the gradient norm",
-        explains=("single_class_prediction", "unstable_validation", "overfitting", "diverging_loss", "class_late_collapse"),
+        explains=(
+            "single_class_prediction",
+            "unstable_validation",
+            "overfitting",
+            "diverging_loss",
+            "class_late_collapse",
+            "empty_masks",
+            "full_masks",
+        ),
         lookalikes=(
             Lookalike("overfitting", "the score sinks slowly while the training score rises"),
             Lookalike("unstable_validation", "the score comes back within a few epochs"),

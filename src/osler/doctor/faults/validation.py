@@ -292,7 +292,16 @@ VALIDATION: dict[str, Fault] = {
         signature=train_eval_gap,
         severity="warning",
         dose="twice the batch size, a faster momentum, or group normalisation",
-        explains=("unstable_validation", "validation_differs", "single_class_prediction", "alternating_prediction", "chance_auc"),
+        explains=(
+            "unstable_validation",
+            "validation_differs",
+            "single_class_prediction",
+            "alternating_prediction",
+            "chance_auc",
+            "empty_masks",
+            "full_masks",
+            "low_overlap",
+        ),
         lookalikes=(
             Lookalike("dropout", "the training-mode loss would be the larger one"),
             Lookalike("validation_differs", "both modes are equally bad"),
