@@ -25,7 +25,9 @@ TINY: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
+    """And denormals, which a training before may have flushed in this thread."""
     torch.set_num_threads(1)
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture

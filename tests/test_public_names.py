@@ -23,6 +23,7 @@ PROMISED = [
     "read_vitals",
     "resume_run",
     "train_run",
+    "treat_run",
     "watch",
 ]
 

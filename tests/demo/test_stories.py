@@ -44,7 +44,7 @@ def test_a_story_without_a_cure_is_told_to_its_end(tmp_path: Path, monkeypatch: 
 
 
 def test_a_folder_that_is_in_use_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("osler.demo.tell.STORIES", {"classification": (Story("t", "t.", TINY),)})
+    monkeypatch.setitem(STORIES, "classification", (Story("t", "t.", TINY),))
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "kept.txt").write_text("mine")
     with pytest.raises(RunError, match="run"):
