@@ -528,3 +528,18 @@ def test_a_gradient_that_wakes_up_while_the_loss_falls_does_not_explode() -> Non
     bursts = {"train.loss": [0.512, 0.45, 0.41, 0.4, 0.43, 0.6, 0.9, 2.5], "gradient_norm.median": norms}
     assert "exploding_gradients" not in [found.id for found in diagnose(chart(wakes, {"task": "segmentation"})).findings]
     assert "exploding_gradients" in [found.id for found in diagnose(chart(bursts, {"task": "binary"})).findings]
+
+
+def test_training_under_the_usual_augmentation_may_be_harder_than_validation() -> None:
+    harder = {
+        "train.auc": [0.55, 0.58, 0.6, 0.61, 0.62, 0.62, 0.63, 0.63],
+        "val.auc": [0.6, 0.66, 0.7, 0.72, 0.73, 0.74, 0.74, 0.74],
+    }
+    facts = {"task": "binary", "samples.val": 4000, "samples.train": 9000, "prevalence.val": 0.3, "prevalence.train": 0.3}
+    usual = {**facts, "augmentation.rotation": 10.0, "augmentation.shift": 0.05}
+    strong = {**facts, "augmentation.rotation": 120.0, "augmentation.shift": 0.4}
+    said = {found.id: found.severity for found in diagnose(chart(harder, usual)).findings}
+    assert said.get("augmentation_too_strong", "note") == "note"
+    assert {found.id: found.severity for found in diagnose(chart(harder, strong)).findings}[
+        "augmentation_too_strong"
+    ] == "warning"

@@ -189,8 +189,8 @@ def augmentation_too_strong(case: Case) -> Signs | Lacking | None:
     if not on:
         return None if "augmentation" in case.facts else Lacking("augmentation: training is harder than validation")
     dropout = case.facts.number("model.dropout")
-    # The Dice of training is taken while the weights still move: a little less than validation's is the rule, not a fault.
-    ordinary = case.segmentation and not beyond
+    # What is usual makes training a little harder than validation, as do dropout and weights that still move: no fault.
+    ordinary = not beyond and (case.segmentation or any(math.isfinite(value) for value in stated.values()))
     severity: Severity = "warning" if validated < GOOD[name] and not ordinary else "note"
     text = (
         f"train.{name} is {figure(trained)} and val.{name} {figure(validated)} in the second half of the run: what the network "
