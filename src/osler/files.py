@@ -1,18 +1,20 @@
-"""Files that are whole or not there: atomic writes, and strict JSON."""
+"""Files that are whole or not there: atomic writes, strict JSON, and locks."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from osler.errors import RunError
 
-__all__ = ["make_out_folder", "strict_json", "write_atomic", "write_bytes", "write_json", "write_text"]
+__all__ = ["in_one_process", "make_out_folder", "strict_json", "write_atomic", "write_bytes", "write_json", "write_text"]
 
 
 def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -89,3 +91,16 @@ def strict_json(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return str(value)
+
+
+@contextmanager
+def in_one_process(path: Path, otherwise: str) -> Iterator[None]:
+    """Holds a lock file; RunError, which says `otherwise`, where another process holds it. A process that dies lets it go."""
+    with open(path, "w", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RunError(otherwise) from None
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield

@@ -16,9 +16,7 @@ runs/<name>_<timestamp>/
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -27,7 +25,7 @@ from typing import Any
 
 from osler.config import Config, config_to_yaml, load_config
 from osler.errors import RunError
-from osler.files import write_json, write_text
+from osler.files import in_one_process, write_json, write_text
 
 __all__ = ["RunFolder"]
 
@@ -124,11 +122,6 @@ class RunFolder:
     @contextmanager
     def in_use(self) -> Iterator[None]:
         """Holds the run for writing; RunError where another process trains in it."""
-        with open(self.path / ".lock", "w", encoding="utf-8") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise RunError(f"{self.path}: another process is training in this run. Wait for it, or stop it first.") from None
-            lock.write(f"{os.getpid()}\n")
-            lock.flush()
+        said = f"{self.path}: another process is training in this run. Wait for it, or stop it first."
+        with in_one_process(self.path / ".lock", said):
             yield

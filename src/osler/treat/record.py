@@ -12,10 +12,8 @@ treatment/
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -24,7 +22,7 @@ from typing import Any
 
 from osler.config import Config, load_config
 from osler.errors import RunError
-from osler.files import write_json
+from osler.files import in_one_process, write_json
 from osler.runs.folder import RunFolder
 from osler.treat.arms import Group, Trial, restored
 from osler.treat.patch import Patch, patch_from_json
@@ -65,13 +63,8 @@ class TreatmentFolder:
     @contextmanager
     def in_use(self) -> Iterator[None]:
         """Holds the treatment; RunError where another process does."""
-        with open(self.path / ".lock", "w", encoding="utf-8") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise RunError(f"{self.path}: another process is treating this run. Wait for it, or stop it first.") from None
-            lock.write(f"{os.getpid()}\n")
-            lock.flush()
+        said = f"{self.path}: another process is treating this run. Wait for it, or stop it first."
+        with in_one_process(self.path / ".lock", said):
             yield
 
 
