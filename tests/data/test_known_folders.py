@@ -13,6 +13,7 @@ import pytest
 
 from osler.config import Config, DataConfig
 from osler.data.known import known_set
+from osler.data.known_table import find_files
 from osler.data.load import load_data
 from osler.data.samples import Samples
 from osler.data.sources import load_source
@@ -133,3 +134,9 @@ def test_init_on_three_folders_with_masks(tmp_path: Path, by_init: ByInit) -> No
         touch(tmp_path / "set", *(f"{name}/{kind}/{name}-{number}.png" for kind in ("images", "masks") for number in range(12)))
     _, config, samples = by_init(tmp_path / "set")
     assert (config.data.source, samples.task, len(samples)) == ("chest_xray_folders", "multiclass", 36)
+
+
+def test_a_link_that_goes_in_a_circle_does_not_hide_what_lies_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "Data_Entry_2017.csv").write_text("x")
+    assert [path.name for path in find_files(tmp_path, r"data_entry_2017.*\.csv")] == ["Data_Entry_2017.csv"]

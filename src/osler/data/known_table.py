@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from osler.config import DataConfig
-from osler.data.files import is_hidden
+from osler.data.files import is_folder, is_hidden
 from osler.data.labels import absent_names, plain
 from osler.data.messages import count, require_path, some
 from osler.data.samples import Samples
@@ -124,12 +124,12 @@ def find_files(path: Path, pattern: str, depth: int = 1) -> list[Path]:
     try:
         # One scan and no look at each file: folders of images may have 100,000.
         with os.scandir(path) as entries:
-            inside = sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.endswith(IMAGE_SUFFIXES))
+            inside = sorted((entry.name, is_folder(entry)) for entry in entries if not entry.name.endswith(IMAGE_SUFFIXES))
     except OSError:
         return []
     fits = re.compile(pattern, re.IGNORECASE).fullmatch
-    found = [path / name for name, is_folder in inside if not is_folder and fits(name)]
-    folders = [path / name for name, is_folder in inside if is_folder and not is_hidden(name)] if depth else []
+    found = [path / name for name, folder in inside if not folder and fits(name)]
+    folders = [path / name for name, folder in inside if folder and not is_hidden(name)] if depth else []
     return found + [file for folder in folders[:MOST_FOLDERS] for file in find_files(folder, pattern, depth - 1)]
 
 
