@@ -6,7 +6,7 @@ What is measured is measured by `osler.metrics`; here it is only put together in
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,29 +17,12 @@ from osler.metrics.floors import Floor, skill, skill_reason
 from osler.metrics.intervals import standard_error
 from osler.metrics.mask_loss import MaskCounts
 from osler.metrics.mask_vitals import mask_vitals
-from osler.metrics.summary import accuracy, class_vitals
-from osler.metrics.weights import Kind
 
-__all__ = ["Loss", "label_figures", "loss_figures", "mask_counts", "mask_figures", "mean_loss"]
+__all__ = ["Loss", "loss_figures", "mask_counts", "mask_figures", "mean_loss"]
 
 Floats = NDArray[np.float64]
 Figures = dict[str, Any]
 
-UNDEFINED = {
-    "auc": "needs a positive and a negative sample",
-    "ap": "needs a positive sample",
-    "precision": "no sample is called positive",
-    "recall": "no positive sample",
-    "specificity": "no negative sample",
-    "f1": "no sample is positive or called positive",
-    "best_f1_threshold": "needs a positive sample",
-    "best_f1": "needs a positive sample",
-    "prevalence": "no known label",
-    "positive_rate": "no known label",
-    "ece": "no known label",
-}
-"""Figure of a class → why it is undefined."""
-MACRO = ("auc", "ap", "f1")
 NOT_FINITE = "the loss is not finite"
 NOT_GIVEN = "no loss was given"
 
@@ -108,42 +91,6 @@ def loss_figures(loss: Loss, floor: Floor | None, no_floor: str) -> Figures:
     }
 
 
-def label_figures(targets: Floats, logits: Floats, kind: Kind, classes: Sequence[str]) -> Figures:
-    """`accuracy`, `macro` and `classes` of labels.
-
-    Args:
-        targets: (N, K) in {0, 1, NaN}.
-        logits: (N, K).
-        kind: of the task.
-        classes: K names.
-    """
-    found = dict(zip(classes, class_vitals(targets, logits, kind), strict=True))
-    for figures in found.values():
-        figures["reasons"] = _reasons(figures)
-    means = {name: _mean_of_known([figures[name] for figures in found.values()]) for name in MACRO}
-    return {
-        "accuracy": accuracy(targets, logits, kind),
-        "macro": {
-            **means,
-            "classes_scored": sum(math.isfinite(figures["auc"]) for figures in found.values()),
-            "reasons": {name: "defined for no class" for name, value in means.items() if math.isnan(value)},
-        },
-        "classes": found,
-    }
-
-
-def _reasons(figures: Mapping[str, Any]) -> dict[str, str]:
-    missing = [name for name in UNDEFINED if math.isnan(figures[name])]
-    if figures["not_finite"]:
-        return dict.fromkeys(missing, f"{figures['not_finite']} logits are not finite")
-    return {name: UNDEFINED[name] for name in missing}
-
-
-def _mean_of_known(values: Sequence[float]) -> float:
-    known = [value for value in values if math.isfinite(value)]
-    return float(np.mean(known)) if known else math.nan
-
-
 def mask_figures(table: CaseTable | PixelCounts, classes: Sequence[str]) -> Figures:
     """`accuracy`, `macro` and `classes` of masks: of a table of cases with the ranking of pixels, of counts without."""
     figures = mask_vitals(table, classes)
@@ -159,7 +106,4 @@ def mask_counts(counts: PixelCounts, exclusive: bool, batch: int, shuffled: bool
         batch: images of a batch, over which overlap losses pool.
         shuffled: batches are drawn anew each epoch.
     """
-    known = counts.known
-    shares = np.full(known.shape, np.nan)
-    np.divide(counts.foreground, known, out=shares, where=known > 0)
-    return MaskCounts(exclusive, shares, known.max(axis=1).astype(np.float64), batch, shuffled)
+    return MaskCounts.of(exclusive, counts.foreground, counts.known, batch, shuffled)

@@ -15,7 +15,6 @@ from osler.adapters.figures import (
     NO_LOSS,
     Figures,
     Loss,
-    label_figures,
     loss_figures,
     mask_counts,
     mask_figures,
@@ -27,6 +26,7 @@ from osler.adapters.stated import Statement
 from osler.errors import ConfigError, DataError
 from osler.metrics.cases import CaseTable, PixelCounts
 from osler.metrics.floors import Floor, floor
+from osler.metrics.label_vitals import label_vitals
 from osler.metrics.mask_floors import MaskFloor, mask_floor
 from osler.metrics.mask_loss import MaskCounts, resolve_mask_loss
 from osler.metrics.overlap import HALF
@@ -205,7 +205,7 @@ class LabelSplit(Split):
         return {
             "n": len(targets),
             **loss_figures(loss, lowest, self.watched.statement.no_floor),
-            **label_figures(targets, logits, kind, self.watched.classes),
+            **label_vitals(targets, logits, kind, self.watched.classes),
         }
 
     def stated_mean(self) -> float:

@@ -28,7 +28,6 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 import numpy as np
 
 from osler.adapters.consult import Consultation, say
-from osler.adapters.figures import label_figures
 from osler.adapters.meter import StepMeter, optimizer_facts
 from osler.adapters.records import LabelSplit, MaskSplit, Split, Watched
 from osler.adapters.stated import TASKS, state
@@ -37,6 +36,7 @@ from osler.doctor.diagnose import diagnose
 from osler.doctor.facts import Facts
 from osler.doctor.findings import SEVERITIES, Diagnosis, Finding, Severity
 from osler.errors import OslerError, RequestError, RunError, lookup
+from osler.metrics.label_vitals import label_vitals
 from osler.runs.vitals import keep_vitals_before
 
 __all__ = ["StoppedByDoctorError", "Watch", "watch"]
@@ -340,7 +340,7 @@ def watch(
 
 def _load() -> None:
     """Has everything imported that an epoch's end asks for, so that no epoch pays for it."""
-    label_figures(np.array([[0.0], [1.0]]), np.zeros((2, 1)), "binary", ("any",))
+    label_vitals(np.array([[0.0], [1.0]]), np.zeros((2, 1)), "binary", ("any",))
     diagnose(
         Chart.of({"train.loss": [0.7, 0.6, 0.6, 0.6], "val.auc": [0.5, 0.6, 0.6, 0.6]}, {"samples.val": 9, "prevalence": 0.3})
     )

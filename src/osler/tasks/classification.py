@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -16,7 +14,7 @@ from osler.data.batches import Batch
 from osler.data.load import Data
 from osler.losses import Loss, LossTerms, build_loss
 from osler.metrics.floors import floor, skill, skill_reason
-from osler.metrics.summary import accuracy, class_vitals
+from osler.metrics.label_vitals import label_vitals
 from osler.metrics.weights import LossSpec, count_labels, resolve_loss
 from osler.models.classifier import Classifier, ModelSpec, build_model
 from osler.predict import probabilities_of
@@ -92,26 +90,14 @@ class Classification(Task):
         targets, logits = arrays["targets"], arrays["logits"]
         loss, error = mean_and_error(arrays["values"], arrays["weights"])
         lowest = floor(self.loss_spec, count_labels(targets, self.kind))
-        classes = dict(zip(self.classes, class_vitals(targets, logits, self.kind), strict=True))
-        for figures in classes.values():
-            figures["reasons"] = _reasons(figures)
         return {
             "n": len(targets),
             "loss": {"value": loss, "se": error, "n": int((arrays["weights"] > 0).sum())},
             "floor": lowest.loss,
             "skill": skill(loss, lowest),
             "skill_reason": skill_reason(loss, lowest),
-            "accuracy": accuracy(targets, logits, self.kind),
-            "macro": self._macro(classes),
-            "classes": classes,
+            **label_vitals(targets, logits, self.kind, self.classes),
         }
-
-    @staticmethod
-    def _macro(classes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-        means = {name: _mean_of_known(classes, name) for name in ("auc", "ap", "f1")}
-        scored = sum(math.isfinite(figures["auc"]) for figures in classes.values())
-        reasons = {name: "defined for no class" for name, value in means.items() if math.isnan(value)}
-        return {**means, "classes_scored": scored, "reasons": reasons}
 
     def monitored(self, name: str, figures: Mapping[str, Any]) -> float:
         if name == "loss":
@@ -119,34 +105,6 @@ class Classification(Task):
         if name == "accuracy":
             return float(figures["accuracy"])
         return float(figures["macro"][name.removeprefix("macro_")])
-
-
-UNDEFINED = {
-    "auc": "needs a positive and a negative sample",
-    "ap": "needs a positive sample",
-    "precision": "no sample is called positive",
-    "recall": "no positive sample",
-    "specificity": "no negative sample",
-    "f1": "no sample is positive or called positive",
-    "best_f1_threshold": "needs a positive sample",
-    "best_f1": "needs a positive sample",
-    "prevalence": "no known label",
-    "positive_rate": "no known label",
-    "ece": "no known label",
-}
-
-
-def _reasons(figures: Mapping[str, Any]) -> dict[str, str]:
-    """Why each undefined figure of a class is undefined."""
-    missing = [name for name in UNDEFINED if isinstance(figures[name], float) and math.isnan(figures[name])]
-    if figures["not_finite"]:
-        return dict.fromkeys(missing, f"{figures['not_finite']} logits are not finite")
-    return {name: UNDEFINED[name] for name in missing}
-
-
-def _mean_of_known(classes: Mapping[str, Mapping[str, float]], name: str) -> float:
-    known = [figures[name] for figures in classes.values() if math.isfinite(figures[name])]
-    return float(np.mean(known)) if known else math.nan
 
 
 def build_classification(config: Config, data: Data) -> Classification:
