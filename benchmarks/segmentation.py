@@ -9,8 +9,8 @@ SET is one of
     exudates     hard exudates of IDRiD, split by photograph
     ultrasound   lesions of the breast in ultrasound; whether images share a patient is unknown
     phantom      lesions of 0.3 % of the pixels; target Dice 0.6 within 10 minutes
-The first three have a configuration of their own, unless --init asks for what `osler init` writes; the others are run with that.
-With --run finished runs are evaluated, and none is trained.
+All but the phantom have a configuration of their own in `configs`; --init asks for what `osler init` writes instead, which is
+what the phantom is run with. With --run finished runs are evaluated, and none is trained.
 """
 
 from __future__ import annotations
@@ -44,7 +44,13 @@ FOLDERS = {
     "exudates": "fundus_exudates",
     "ultrasound": "breast_ultrasound",
 }
-CONFIG_OF = {"vessels": "vessels", "lesions": "lesions", "sick": "lesions"}
+CONFIG_OF = {
+    "vessels": "vessels",
+    "lesions": "lesions",
+    "sick": "lesions",
+    "exudates": "exudates",
+    "ultrasound": "ultrasound",
+}
 PATIENTS = ("patient07", "patient19", "patient26")
 # What is recorded of a lesion segmenter that hardly learned; all else is as in the configuration that does.
 SICK: dict[str, Any] = {
@@ -58,7 +64,8 @@ FIGURES = ("dice", "iou", "auc", "recall", "precision", "lesion_sensitivity", "f
 def plans(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
     """Name and configuration of each run of a set."""
     folder = phantom_folder() if options.set == "phantom" else Path(os.environ["OSLER_TEST_DATA"]) / FOLDERS[options.set]
-    if options.init or options.set not in CONFIG_OF:
+    by_init = options.init or options.set not in CONFIG_OF
+    if by_init:
         values = read_yaml(suggest(folder), "osler init")
     else:
         path = CONFIGS / f"{CONFIG_OF[options.set]}.yaml"
@@ -67,7 +74,9 @@ def plans(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
         values = merge(values, SICK)
     values = merge(values, parse_overrides(options.overrides))
     for patient in PATIENTS if FOLDERS.get(options.set) == "ms_lesions" else ("",):
-        own: dict[str, Any] = {"run": {"folder": str(RESULTS), "name": f"{options.set}{patient and '_'}{patient}"}}
+        own: dict[str, Any] = {
+            "run": {"folder": str(RESULTS), "name": "_".join(filter(None, (options.set, "init" if by_init else "", patient)))}
+        }
         if patient:
             own["data"] = {"split": {"test": [patient], "by_patient": False, "ratio": [0.85, 0.15, 0.0]}}
         yield patient or options.set, merge(values, own)

@@ -102,6 +102,8 @@ class TestImages:
         assert config.preparation.range == expected
         assert not isinstance(config.preparation.range, PercentileRange)
         assert f"values up to {value}" in text
+        assert ("# dtype: uint16 keeps more than 8 of these bits" in text) == (value > 255)
+        assert config.preparation.dtype == "uint8"
 
     def test_8_and_16_bit_together_get_the_range_of_their_types(self, tmp_path: Path) -> None:
         for row in range(12):

@@ -147,6 +147,7 @@ _WEIGHTS = (
         "the output bias starts at 4 and at 12 for findings that are rare",
         ("output_bias_zero", "output_bias_wrong", "mask_bias_wrong"),
         (Advice("model.output_bias", "set"),),
+        kinds=INDEPENDENT,  # to add the same to all classes changes nothing under a softmax
     ),
 )
 
@@ -172,7 +173,7 @@ _DATA = (
     Injection(
         "positives_lost",
         "80 % and all of the positives lost on the way into the training loop",
-        ("declared_not_loaded", "single_class_labels", "label_noise"),
+        ("labels_not_loaded", "declared_not_loaded", "label_noise"),
         harmful=(Advice(RATE, "down"),),
     ),
     Injection(

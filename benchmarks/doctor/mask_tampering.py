@@ -45,7 +45,7 @@ def _spoiled(spoil: Spoil) -> Tamper:
     def tamper(bench: Bench) -> None:
         train, channels = bench.built[1].train, bench.pool.channels
         gather = train._gather
-        train._gather = lambda rows: spoil(gather(rows).copy(), np.asarray(rows), channels)
+        train._gather = lambda rows: spoil(np.asarray(gather(rows), dtype=np.uint8).copy(), np.asarray(rows), channels)
 
     return tamper
 

@@ -8,7 +8,8 @@ image, optimiser and batch, and their runs are for measuring only.
     films    multilabel    no         three findings, 15 to 25 %
     scarce   binary        no         enlarged heart, 1.6 %
     lesions  segmentation  no         masses of 1 to 8 % of the image, in 70 % of the images, 40 pixels
-    states   multiclass    yes        normal and three findings that exclude each other, SGD
+    states   multiclass    no         normal and three findings that exclude each other, SGD
+    triage   multiclass    yes        normal and two findings that exclude each other, Adam, 36 pixels
     seldom   binary        yes        consolidation, 1.8 %, 40 pixels
     organs   segmentation  yes        fluid and enlarged hearts, masks that overlap, Adam, 32 pixels
 
@@ -136,7 +137,7 @@ TASKS: dict[str, Task] = {
         ),
         Task(
             "states",
-            True,
+            False,
             600,
             1800,
             1000,
@@ -144,6 +145,19 @@ TASKS: dict[str, Task] = {
                 "data": _phantom("multiclass", ["consolidation", "cardiomegaly", "mass"], [0.2, 0.2, 0.2], 32, 0.0),
                 "training": {"optimizer": "sgd", "learning_rate": 5e-2, "batch_size": 24},
             },
+            kind="multiclass",
+        ),
+        Task(
+            "triage",
+            True,
+            480,
+            1500,
+            1000,
+            {
+                "data": _phantom("multiclass", ["effusion", "cardiomegaly"], [0.3, 0.25], 36, 0.2),
+                "training": {"optimizer": "adam", "batch_size": 20},
+            },
+            widths=(10, 20, 36),
             kind="multiclass",
         ),
         Task(

@@ -80,16 +80,16 @@ def strict_json(value: Any) -> Any:
     >>> strict_json({"auc": float("nan"), "n": (1, 2)})
     {'auc': None, 'n': [1, 2]}
     """
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float):  # a numpy float64 too
+        return float(value) if math.isfinite(value) else None
     if isinstance(value, Mapping):
         return {str(key): strict_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [strict_json(item) for item in value]
-    if value is None or isinstance(value, (str, bool, int)):
-        return value
     if hasattr(value, "tolist"):  # numpy arrays and scalars, without importing numpy here
         return strict_json(value.tolist())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
     return str(value)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import osler
 from osler.checkup import Checkup, check_loop
+from osler.checkup.check import failed
 from osler.errors import RequestError
 
 Loop = Callable[..., dict[str, Any]]
@@ -206,6 +209,21 @@ def test_rates_far_off_are_named_with_a_suggestion_and_its_picture(loop: Loop) -
         assert check.id == id, check.sentence
         assert 1e-4 < check.changes[0].after < 0.3
         assert check.pictures[0].png.startswith(b"\x89PNG")
+
+
+def test_a_rate_that_there_was_no_time_to_try_has_not_passed(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("osler.checkup.rates._end", lambda losses: math.nan)
+    model = Small()
+    check = one(check_loop(**loop(model=model, optimizer=torch.optim.AdamW(model.parameters(), lr=300.0))), "rate")
+    assert (check.outcome, check.severity) == ("not_assessed", None)
+    assert "no time to try it" in check.sentence
+
+
+def test_a_note_is_no_failure_in_the_summary() -> None:
+    checks = (failed("small_validation", "note", "few", "little"), failed("leakage", "warning", "many", "much"))
+    named = tuple(replace(check, test=name) for check, name in zip(checks, ("settings", "leak"), strict=True))
+    said = Checkup("run", named, {"counts": 1.0, "settings": 1.0, "leak": 1.0}, 2.0).summary()
+    assert said == "3 tests in 3 s: 1 passed, 1 failed, 1 passed with a note."
 
 
 def test_labels_of_other_images_teach_nothing_and_inverted_val_is_told(loop: Loop) -> None:

@@ -292,6 +292,25 @@ class TestAugmenter:
         assert (same ^ mirrored).all()
         assert 70 < mirrored.sum() < 130
 
+    @pytest.mark.parametrize("config", [EVERYTHING, only(), only(contrast=0.3, brightness=0.2), only(rotation=20, zoom=0.2)])
+    def test_16_bits_are_changed_as_bytes_are(self, config) -> None:
+        """On the same scale; rounding apart, the same figures."""
+        images = pictures(6, 3, 18, 25)
+        deep = torch.from_numpy(images.numpy().astype(np.uint16) * 257)
+        plain, fine = (Augmenter(config, 42).apply(each, 1, np.arange(6)) for each in (images, deep))
+        assert fine.dtype == torch.float32
+        torch.testing.assert_close(fine, plain, atol=2e-3, rtol=0)
+        assert torch.equal(deep, torch.from_numpy(images.numpy().astype(np.uint16) * 257)), "the source is not modified"
+
+    def test_tones_of_16_bits_have_no_steps_and_do_not_depend_on_the_batch(self) -> None:
+        ramp = torch.from_numpy(np.arange(30000, 30000 + 1600, dtype=np.uint16).reshape(1, 1, 40, 40).repeat(9, axis=0))
+        augmenter = Augmenter(only(contrast=0.3, brightness=0.1), 7)
+        whole = augmenter.apply(ramp, 0, np.arange(9))
+        for image in whole:
+            assert len(torch.unique(image)) == 1600
+        apart = torch.cat([augmenter.apply(ramp[k : k + 1], 0, np.array([k])) for k in range(9)])
+        assert torch.equal(whole, apart)
+
     def test_brightness_adds_a_share_of_the_range(self) -> None:
         images, augmenter = torch.full((50, 1, 6, 6), 128, dtype=torch.uint8), Augmenter(only(brightness=0.2), 1)
         added = augmenter.apply(images, 0, np.arange(50))[:, 0, 0, 0] - 128

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+import tifffile
 import torch
 from numpy.typing import NDArray
 
-from osler.config import AugmentationConfig
+from osler.config import AugmentationConfig, PatchConfig, PreparationConfig
 from osler.data.augment import Augmenter
 from osler.data.batches import Batch, EvalBatches, TrainBatches, draw, micro_batches, one_ahead, order
+from osler.data.cache import open_cache
+from osler.data.files import FileImages
+from osler.data.samples import IGNORED, Samples
 from osler.errors import DataError
+from osler.imaging.depth import for_network
+from osler.imaging.preparation import Preparation
 
 STRONG = AugmentationConfig(rotation=20, shift=0.1, zoom=0.2, noise=0.1, brightness=0.2, contrast=0.2)
 POOL = np.random.default_rng(0).integers(0, 256, (200, 1, 12, 12), dtype=np.uint8)
@@ -217,6 +225,19 @@ class TestEvalBatches:
         assert torch.cat([batch.targets for batch in seen])[:, 0].tolist() == [0, 1, 2, 3, 4]
         assert [len(batch) for batch in batches] == [2, 2, 1]
 
+    @pytest.mark.parametrize("world", [1, 2, 3, 5])
+    def test_ranks_share_out_the_batches_that_one_would_see(self, world: int) -> None:
+        rows, targets = np.arange(11), np.zeros((11, 1), np.float32)
+        alone = [batch.rows.tolist() for batch in EvalBatches(gather, rows, targets, 3)]
+        assert alone == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10]]
+        for rank in range(world):
+            batches = EvalBatches(gather, rows, targets, 3, rank=rank, world=world)
+            seen = list(batches)
+            assert len(batches) == len(seen)
+            assert [batch.rows.tolist() for batch in seen] == alone[rank::world]
+            assert [batch.positions.tolist() for batch in seen] == alone[rank::world]
+            assert [batch.index for batch in seen] == list(range(len(seen)))
+
     def test_nothing_gives_nothing(self) -> None:
         assert list(EvalBatches(gather, np.arange(0), np.zeros((0, 1), dtype=np.float32), 4)) == []
 
@@ -295,3 +316,98 @@ class TestCuda:
     def test_resume_gives_the_rest_bit_for_bit(self) -> None:
         whole, rest = list(train(device="cuda").epoch(3)), list(train(device="cuda").epoch(3, start=4))
         assert all(same(*pair) for pair in zip(whole[4:], rest, strict=True))
+
+
+class TestDeep:
+    """Images of 16 bits: floats of the same scale in training and evaluation; masks in bytes."""
+
+    POOL = np.random.default_rng(1).integers(0, 65536, (40, 1, 24, 24)).astype(np.uint16)
+
+    def planes(self, rows: NDArray[np.intp]) -> NDArray[np.uint16]:
+        masks = (self.POOL[rows] % 3).astype(np.uint16)
+        masks[masks == 2] = IGNORED
+        return np.concatenate([self.POOL[rows], masks], axis=1)
+
+    def test_training_and_evaluation_give_the_same_floats(self) -> None:
+        rows, targets = np.arange(40), np.zeros((40, 1), np.float32)
+        seen = {}
+        for batch in TrainBatches(self.POOL.__getitem__, rows, targets, 8, seed=1).epoch(0):
+            seen.update(zip(batch.rows.tolist(), batch.images, strict=True))
+        for batch in EvalBatches(self.POOL.__getitem__, rows, targets, 7):
+            assert batch.images.dtype == torch.float32
+            for row, image in zip(batch.rows.tolist(), batch.images, strict=True):
+                assert torch.equal(image, seen[row])
+                np.testing.assert_array_equal(image.numpy(), for_network(self.POOL[row]))
+        assert len(seen) == 40
+
+    def test_bytes_stay_bytes_in_evaluation(self) -> None:
+        batch = next(iter(EvalBatches(gather, np.arange(5), np.zeros((5, 1), np.float32), 5)))
+        assert batch.images.dtype == torch.uint8
+
+    @pytest.mark.parametrize("patches", [None, PatchConfig(size=16)])
+    def test_masks_are_bytes(self, patches: PatchConfig | None) -> None:
+        rows, targets = np.arange(40), np.zeros((40, 1), np.float32)
+        train = TrainBatches(self.planes, rows, targets, 8, seed=1, augmenter=Augmenter(STRONG, 1), channels=1, patches=patches)
+        for batch in (next(train.epoch(0)), next(iter(EvalBatches(self.planes, rows, targets, 8, channels=1)))):
+            assert batch.masks is not None
+            assert batch.masks.dtype == torch.uint8
+            assert set(batch.masks.unique().tolist()) == {0, 1, IGNORED}
+            assert 0 <= float(batch.images.min()) <= float(batch.images.max()) <= 255
+            assert batch.images.dtype == torch.float32
+
+    @pytest.mark.parametrize("kind", ["png", "tiff", "nifti", "dicom"])
+    def test_what_bytes_would_make_equal_stays_apart_from_the_file_to_the_batch(self, kind: str, tmp_path: Path) -> None:
+        """A ramp of 400 of 4096 values, through preparation, cache and loader."""
+        ramp = np.repeat(np.arange(1000, 1400, dtype=np.uint16), 4).reshape(40, 40)
+        path = WRITERS[kind](tmp_path, ramp)
+        shown = {}
+        for dtype in ("uint8", "uint16"):
+            preparation = Preparation(PreparationConfig(size=40, channels=1, range=(0.0, 4095.0), dtype=dtype))
+            names = np.array([path.name, path.name])
+            samples = Samples(names, np.zeros((2, 1), np.float32), ("none",), "binary", FileImages(tmp_path, names))
+            cache = open_cache(samples, preparation, tmp_path / "cache")
+            cache.ensure([0, 1])
+            assert not cache.unreadable
+            batch = next(TrainBatches(cache.gather, np.arange(2), np.zeros((2, 1), np.float32), 2, seed=1).epoch(0))
+            shown[dtype] = batch.images[0, 0].numpy()
+        assert len(np.unique(shown["uint8"])) <= 27
+        assert len(np.unique(shown["uint16"])) == 400
+        np.testing.assert_allclose(shown["uint16"], ramp * 255.0 / 4095, atol=0.5 / 257 + 1e-4)
+        np.testing.assert_array_equal(np.rint(shown["uint16"]), shown["uint8"])
+
+
+def write_png(folder: Path, pixels: NDArray[np.uint16]) -> Path:
+    cv2.imwrite(str(folder / "ramp.png"), pixels)
+    return folder / "ramp.png"
+
+
+def write_tiff(folder: Path, pixels: NDArray[np.uint16]) -> Path:
+    tifffile.imwrite(folder / "ramp.tif", pixels)
+    return folder / "ramp.tif"
+
+
+def write_nifti(folder: Path, pixels: NDArray[np.uint16]) -> Path:
+    nibabel = pytest.importorskip("nibabel", reason="nibabel is not installed")
+    # Rows run to the back and columns to the left, as an axial slice is shown.
+    nibabel.save(nibabel.Nifti1Image(pixels.T[..., None].astype(np.int16), np.diag([-1, -1, 1, 1])), folder / "ramp.nii.gz")
+    return folder / "ramp.nii.gz#z=0"
+
+
+def write_dicom(folder: Path, pixels: NDArray[np.uint16]) -> Path:
+    pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
+    ct = "1.2.840.10008.5.1.4.1.1.2"
+    image = pydicom.Dataset()
+    image.SOPClassUID, image.SOPInstanceUID, image.Modality = ct, "1.2.3", "CT"
+    image.Rows, image.Columns = pixels.shape
+    image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
+    image.BitsAllocated, image.BitsStored, image.HighBit, image.PixelRepresentation = 16, 12, 11, 0
+    image.PixelData = pixels.tobytes()
+    image["PixelData"].VR = "OW"
+    image.file_meta = pydicom.dataset.FileMetaDataset()
+    image.file_meta.MediaStorageSOPClassUID, image.file_meta.MediaStorageSOPInstanceUID = ct, "1.2.3"
+    image.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    pydicom.dcmwrite(folder / "ramp.dcm", image, enforce_file_format=True)
+    return folder / "ramp.dcm"
+
+
+WRITERS = {"png": write_png, "tiff": write_tiff, "nifti": write_nifti, "dicom": write_dicom}

@@ -88,6 +88,7 @@ class Arrays:
 SIZE = 16
 GRAY = Preparation(PreparationConfig(size=SIZE, channels=1))
 COLOUR = Preparation(PreparationConfig(size=SIZE, channels=3))
+DEEP = Preparation(PreparationConfig(size=SIZE, channels=1, range="dtype", dtype="uint16"))
 
 
 def samples_of(images: Any) -> Samples:
@@ -111,7 +112,16 @@ def file_samples(folder: Path, count: int, delay: float = 0.0, log: Path | None 
     return samples_of(Files(tuple(map(str, paths)), delay, str(log) if log else None))
 
 
-def truth(samples: Samples, rows: Any, preparation: Preparation = GRAY) -> NDArray[np.uint8]:
+def deep_samples(folder: Path, count: int, log: Path | None = None) -> Samples:
+    """The same with 16 bits."""
+    folder.mkdir(exist_ok=True)
+    generator = np.random.default_rng(2)
+    for row in range(count):
+        cv2.imwrite(str(folder / f"{row}.png"), generator.integers(0, 65536, (SIZE, SIZE)).astype(np.uint16))
+    return file_samples(folder, count, log=log)
+
+
+def truth(samples: Samples, rows: Any, preparation: Preparation = GRAY) -> NDArray[Any]:
     return np.stack([preparation.apply(samples.images.read(int(row))) for row in rows])
 
 
@@ -119,8 +129,8 @@ def reads(log: Path) -> list[int]:
     return [int(line.split()[1]) for line in log.read_text().splitlines()] if log.exists() else []
 
 
-def filled(samples: Samples, folder: Path, **options: Any) -> PackedCache:
-    cache = open_cache(samples, GRAY, folder)
+def filled(samples: Samples, folder: Path, preparation: Preparation = GRAY, **options: Any) -> PackedCache:
+    cache = open_cache(samples, preparation, folder)
     cache.ensure(np.arange(len(samples)), **options)
     return cache
 
@@ -281,12 +291,13 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import osler.data.filling
-from test_cache import GRAY, file_samples, open_cache
+import test_cache
+from test_cache import file_samples, open_cache
 def main():
     osler.data.filling._COMMIT_SECONDS = 0.2
     folder = Path(sys.argv[2])
     samples = file_samples(folder / "images", int(sys.argv[3]), float(sys.argv[4]), folder / "log")
-    cache = open_cache(samples, GRAY, folder / "cache")
+    cache = open_cache(samples, getattr(test_cache, sys.argv[6]), folder / "cache")
     print("started", flush=True)
     cache.ensure(range(len(samples)), workers=int(sys.argv[5]))
     print(int(cache.gather(range(len(samples))).sum()), flush=True)
@@ -295,10 +306,10 @@ if __name__ == "__main__":
 """
 
 
-def start_filling(folder: Path, count: int, delay: float, workers: int = 1) -> subprocess.Popen[str]:
+def start_filling(folder: Path, count: int, delay: float, workers: int = 1, preparation: str = "GRAY") -> subprocess.Popen[str]:
     script = folder / "fill.py"
     script.write_text(FILL)
-    arguments = [str(Path(__file__).parent), str(folder), str(count), str(delay), str(workers)]
+    arguments = [str(Path(__file__).parent), str(folder), str(count), str(delay), str(workers), preparation]
     process = subprocess.Popen([sys.executable, str(script), *arguments], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "started\n"
@@ -349,6 +360,65 @@ def test_the_waiting_process_shows_the_others_progress(tmp_path: Path) -> None:
     np.testing.assert_array_equal(cache.gather(range(10)), truth(samples, range(10)))
 
 
+# --- 16 bits ----------------------------------------------------------------------------------------------------------------
+
+
+def test_16_bits_are_kept_given_to_networks_on_the_scale_of_bytes_and_shown_in_bytes(tmp_path: Path) -> None:
+    samples = deep_samples(tmp_path / "images", 9)
+    cache = filled(samples, tmp_path / "cache", DEEP)
+    rows, expected = [4, 0, 8, 4], truth(samples, [4, 0, 8, 4], DEEP)
+    found = cache.gather(rows)
+    assert found.dtype == np.uint16
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(found[0, 0], cv2.imread(samples.images.paths[4], cv2.IMREAD_UNCHANGED))
+    assert cache.images(rows).dtype == np.float32
+    np.testing.assert_allclose(cache.images(rows), expected / 257, rtol=1e-6)
+    np.testing.assert_array_equal(cache.pictures(rows), np.rint(expected / 257))
+    out = np.empty((4, 1, SIZE, SIZE), np.uint16)
+    assert cache.gather(rows, out) is out
+    np.testing.assert_array_equal(out, expected)
+
+
+def test_bytes_reach_networks_as_they_are(tmp_path: Path) -> None:
+    cache = filled(array_samples(5), tmp_path)
+    assert cache.images([3, 1]).dtype == np.uint8
+    np.testing.assert_array_equal(cache.images([3, 1]), cache.gather([3, 1]))
+    np.testing.assert_array_equal(cache.pictures([3, 1]), cache.gather([3, 1]))
+
+
+def test_16_bits_take_a_cache_of_their_own_of_twice_the_size(tmp_path: Path) -> None:
+    samples = deep_samples(tmp_path / "images", 9)
+    plain = Preparation(DEEP.config.model_copy(update={"dtype": "uint8"}))
+    one, two = (filled(samples, tmp_path / "cache", preparation) for preparation in (plain, DEEP))
+    assert one.store.folder != two.store.folder
+    assert two.store.geometry.row_bytes == 2 * one.store.geometry.row_bytes == 2 * SIZE * SIZE
+    manifest = json.loads((two.store.folder / "manifest.json").read_text())
+    assert manifest["arrays"]["image"]["dtype"] == "uint16"
+    assert manifest["preparation"]["dtype"] == "uint16"
+    assert abs(two.pictures(range(9)).astype(int) - one.gather(range(9))).max() <= 1
+
+
+def test_a_cache_of_bytes_says_nothing_of_a_depth_that_could_be_chosen(tmp_path: Path) -> None:
+    """Its manifest is that of before there was a choice: with another one it would be prepared anew."""
+    cache = filled(array_samples(3), tmp_path)
+    manifest = json.loads((cache.store.folder / "manifest.json").read_text())
+    assert manifest["arrays"]["image"]["dtype"] == "uint8"
+    assert "dtype" not in manifest["preparation"]
+    assert manifest["preparation"]["output"]["dtype"] == "uint8"
+
+
+def test_damaged_16_bits_are_prepared_anew(tmp_path: Path) -> None:
+    samples = deep_samples(tmp_path / "images", 9)
+    cache = filled(samples, tmp_path / "cache", DEEP)
+    shard = cache.store.geometry.path(0)
+    content = bytearray(shard.read_bytes())
+    content[3 * cache.store.geometry.row_bytes + 5] ^= 1
+    shard.write_bytes(bytes(content))
+    again = filled(samples, tmp_path / "cache", DEEP)
+    np.testing.assert_array_equal(again.gather(range(9)), truth(samples, range(9), DEEP))
+    assert any("damaged" in note for note in again.notes)
+
+
 # --- kills ------------------------------------------------------------------------------------------------------------------
 
 
@@ -373,6 +443,25 @@ def test_a_killed_process_loses_only_what_was_under_way(workers: int, tmp_path: 
     cache = filled(samples, tmp_path / "cache")
     assert sorted(reads(log)) == sorted(set(range(count)) - set(done))
     np.testing.assert_array_equal(cache.gather(range(count)), truth(samples, range(count)))
+
+
+def test_a_killed_process_goes_on_with_16_bits_too(tmp_path: Path) -> None:
+    count, log = 150, tmp_path / "log"
+    samples = deep_samples(tmp_path / "images", count, log)
+    process = start_filling(tmp_path, count, 0.02, preparation="DEEP")
+    index = open_cache(samples, DEEP, tmp_path / "cache").store
+    wait_for(lambda: len(index.records()) > 20)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert process.stdout is not None
+    process.stdout.close()
+    done = index.records()["row"].tolist()
+    assert 0 < len(done) < count
+    log.unlink()
+    cache = filled(samples, tmp_path / "cache", DEEP)
+    assert sorted(reads(log)) == sorted(set(range(count)) - set(done))
+    assert cache.find_missing(np.arange(count), everything=True).size == 0
+    np.testing.assert_array_equal(cache.gather(range(count)), truth(samples, range(count), DEEP))
 
 
 def test_an_interrupt_keeps_what_was_done(tmp_path: Path) -> None:

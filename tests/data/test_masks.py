@@ -17,6 +17,7 @@ from osler.data import masks as masks_module
 from osler.data.cache import open_cache
 from osler.data.load import load_data
 from osler.data.masks import MaskFiles, mask_samples
+from osler.data.masks_prepared import prepared_masks
 from osler.data.samples import Samples
 from osler.errors import DataError
 from osler.imaging.preparation import Preparation, PreparationConfig
@@ -332,6 +333,23 @@ def test_the_cache_holds_image_and_mask_and_sees_a_mask_that_changed(tmp_path: P
     again.ensure([0, 1])
     assert again.changed == {0}
     assert again.gather([0])[0, 3].sum() == pytest.approx(2 * rows[1, 3].sum(), rel=0.3)
+
+
+def test_masks_beside_16_bits_are_what_they_are_beside_bytes(tmp_path: Path) -> None:
+    samples = load(write_set(tmp_path / "s", {"a": drawn([1]), "b": drawn([])}))
+    plain, deep = (
+        open_cache(samples, Preparation(PreparationConfig(size=24, channels=3, fit="pad", dtype=dtype)), tmp_path / "cache")
+        for dtype in ("uint8", "uint16")
+    )
+    for cache in (plain, deep):
+        cache.ensure([0, 1])
+    assert (plain.gather([0]).dtype, deep.gather([0]).dtype) == (np.uint8, np.uint16)
+    assert plain.masks([1, 0]).dtype == deep.masks([1, 0]).dtype == np.uint8
+    assert samples_equal(plain.masks([1, 0]), deep.masks([1, 0]))
+    assert set(np.unique(deep.gather([0, 1])[:, 3:]).tolist()) <= {0, 1, 255}
+    assert abs(deep.images([1, 0]) - plain.images([1, 0])).max() <= 1
+    assert plain.images([1]).flags.c_contiguous
+    np.testing.assert_array_equal(prepared_masks(deep, [0, 1]).shares, prepared_masks(plain, [0, 1]).shares)
 
 
 def samples_equal(one: NDArray[Any], other: NDArray[Any]) -> bool:

@@ -101,6 +101,22 @@ class TestCutter:
             views = np.lib.stride_tricks.sliding_window_view(planes[index % 4], (32, 32), axis=(1, 2))
             assert (views == window[:, None, None]).all(axis=(0, 3, 4)).any()
 
+    def test_16_bits_are_cut_where_bytes_are(self) -> None:
+        planes = pool(6)
+        deep = planes.astype(np.uint16)
+        deep[:, :1] *= 257
+        augmenter, positions = Augmenter(MOVING, 3), np.arange(60)
+        found = []
+        for given in (planes, deep):
+            cutter = Cutter(PatchConfig(size=24), 3, given.shape[1:], 1, augmenter.reach, given.dtype)  # type: ignore[arg-type]
+            changes = augmenter.draw(0, positions)
+            patches = cutter.cut(given.__getitem__, positions % len(given), changes, 0, positions)
+            assert patches.windows.dtype == given.dtype
+            found.append(patches)
+        np.testing.assert_array_equal(found[0].cut.centres, found[1].cut.centres)
+        np.testing.assert_array_equal(found[1].windows[:, :1] // 257, found[0].windows[:, :1])
+        np.testing.assert_array_equal(found[1].windows[:, 1:], found[0].windows[:, 1:])
+
     def test_larger_than_the_image_is_refused(self) -> None:
         with pytest.raises(
             ConfigError, match=r"data\.patches\.size: 128 is more than the prepared images have, 96 x 96.*at most 96"

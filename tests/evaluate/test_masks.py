@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -259,3 +260,21 @@ def test_images_come_from_the_runs_own_data(tmp_path: Path) -> None:
     assert [bool((masks == 1).any()) for _, masks in shown] == [bool(samples.targets[row].any()) for row in (5, 2)]
     with pytest.raises(DataError, match="no mask of nobody"):
         read_cases(run, None)(["nobody"])
+
+
+def test_images_of_another_set_are_that_sets_though_names_are_equal(tmp_path: Path) -> None:
+    for number, name in enumerate(("own", "other")):
+        for kind, value in (("images", 60 + 90 * number), ("masks", 255 * number)):
+            (tmp_path / name / kind).mkdir(parents=True)
+            cv2.imwrite(str(tmp_path / name / kind / "a.png"), np.full((64, 64), value, np.uint8))
+    masks = {"source": "masks", "path": str(tmp_path / "own"), "classes": ["lesion"], "cache": str(tmp_path / "cache")}
+    config = load_config({"data": {**masks, "task": "segmentation"}, "preparation": {"size": 64, "channels": 1}})
+    run = RunFolder.create(config, tmp_path / "run")
+    run.write_config(config)
+    ((image, truth),) = read_cases(run, tmp_path / "other")(["images/a.png"])
+    assert (image.shape, int(image.min()), int(image.max()), truth.tolist() == np.ones((1, 64, 64)).tolist()) == (
+        (1, 64, 64),
+        150,
+        150,
+        True,
+    )

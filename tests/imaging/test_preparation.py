@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import threading
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 
 from osler.config import ClaheConfig, PercentileRange, PreparationConfig
 from osler.errors import DataError
-from osler.imaging import preparation as module
+from osler.imaging import scaling
+from osler.imaging.depth import for_eye, for_network
 from osler.imaging.preparation import Preparation, golden_image
 from osler.imaging.raw import RawImage
 
@@ -26,7 +28,7 @@ GRAY = RNG.integers(0, 256, (32, 32)).astype(np.uint8)
 RGB = RNG.integers(0, 256, (32, 32, 3)).astype(np.uint8)
 
 
-def prepare(pixels: NDArray[Any], low: float = NAN, high: float = NAN, **options: Any) -> NDArray[np.uint8]:
+def prepare(pixels: NDArray[Any], low: float = NAN, high: float = NAN, **options: Any) -> NDArray[Any]:
     options = {"size": 32, "channels": 1, **options}
     return Preparation(PreparationConfig.model_validate(options)).apply(RawImage(pixels, low, high))
 
@@ -146,6 +148,76 @@ def test_every_shape_is_prepared(height: int, width: int, colour: bool, channels
     assert result.shape == (channels, 24, 24)
 
 
+# --- 16 bits ----------------------------------------------------------------------------------------------------------------
+
+RAMP = np.linspace(0, 65535, 1024).astype(np.uint16).reshape(32, 32)
+DEEP = {"dtype": "uint16"}
+
+
+def test_16_bits_pass_unchanged_where_the_whole_range_is_kept() -> None:
+    result = prepare(RAMP, 0, 65535, range="dtype", **DEEP)
+    assert result.dtype == np.uint16
+    assert result.flags.c_contiguous
+    np.testing.assert_array_equal(result, RAMP[None])
+    np.testing.assert_array_equal(prepare(RAMP, 0, 65535, range="dtype", channels=3, **DEEP), np.stack([RAMP] * 3))
+
+
+def test_8_bits_are_on_the_same_scale() -> None:
+    for pixels, channels in ((GRAY, 1), (RGB, 3)):
+        deep = prepare(pixels, 0, 255, channels=channels, **DEEP)
+        np.testing.assert_array_equal(for_network(deep), prepare(pixels, 0, 255, channels=channels).astype(np.float32))
+        np.testing.assert_array_equal(prepare(pixels, 0, 255, channels=channels, range="dtype", **DEEP), deep)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+@pytest.mark.parametrize("limits", [[1000, 3000], {"percentile": [5, 95]}])
+def test_values_that_bytes_make_equal_stay_apart(dtype: type, limits: Any) -> None:
+    values = np.arange(1500, 1500 + 1024).reshape(32, 32).astype(dtype)
+    low, high = limits if isinstance(limits, list) else np.percentile(values, limits["percentile"])
+    deep = prepare(values, range=limits, **DEEP)[0]
+    expected = np.rint(np.clip((values.astype(float) - low) / (high - low), 0, 1) * 65535)
+    assert abs(deep - expected).max() <= 1
+    inside = (values > low) & (values < high)
+    assert len(np.unique(deep[inside])) == inside.sum() > 3 * len(np.unique(prepare(values, range=limits)))
+
+
+@pytest.mark.parametrize("options", [{"range": "dtype"}, {"range": [500, 60000]}, {"range": {"percentile": [1, 99]}}])
+@pytest.mark.parametrize(("channels", "fit"), [(1, "stretch"), (3, "pad")])
+def test_16_bits_rounded_are_8_bits(options: dict[str, Any], channels: int, fit: str) -> None:
+    for shape in ((90, 70), (20, 24), (50, 61, 3)):
+        pixels = RNG.integers(0, 65536, shape).astype(np.uint16)
+        given = {**options, "channels": channels, "fit": fit}
+        deep, plain = prepare(pixels, 0, 65535, **given, **DEEP), prepare(pixels, 0, 65535, **given)
+        assert abs(for_network(deep) - plain).max() <= 1.25  # half a step by range, half a step by resizing, and its fractions
+        assert (for_eye(deep) == plain).mean() > 0.7
+
+
+def test_16_bits_are_turned_round_where_low_values_are_bright() -> None:
+    config = PreparationConfig(size=32, channels=1, range="dtype", dtype="uint16")
+    result = Preparation(config).apply(RawImage(RAMP, 0, 65535, inverted=True))
+    np.testing.assert_array_equal(result, 65535 - RAMP[None])
+
+
+def test_bytes_go_without_saying_and_16_bits_are_said() -> None:
+    """What was prepared before there was a choice has the same fingerprint, the same card, and is found again."""
+    parameters = {name: value for name, value in BASE.model_dump(mode="json").items() if name != "dtype"}
+    plain, deep = Preparation(BASE), Preparation(BASE.model_copy(update=DEEP))
+    said = json.dumps(["osler.preparation/1", parameters, int(cv2.__version__[0]), plain.golden], sort_keys=True)
+    assert plain.fingerprint() == hashlib.sha256(said.encode()).hexdigest()[:32]
+    assert set(plain.describe()) == {"schema", *parameters, "order", "output", "opencv", "golden", "fingerprint"}
+    assert plain.describe()["output"]["dtype"] == "uint8"
+    assert deep.describe()["output"] == plain.describe()["output"] | {
+        "dtype": "uint16",
+        "high": 65535,
+        "network": {"dtype": "float32", "divided_by": 257},
+    }
+
+
+def test_16_bits_need_a_range_too() -> None:
+    with pytest.raises(DataError, match=r"from 5 to 900, and preparation.range is null"):
+        prepare(np.linspace(5, 900, 1024).reshape(32, 32).astype(np.uint16), **DEEP)
+
+
 # --- what is refused --------------------------------------------------------------------------------------------------------
 
 
@@ -192,6 +264,7 @@ VARIANTS = {
     "clahe off": BASE.model_copy(update={"clahe": None}),
     "clahe limit": BASE.model_copy(update={"clahe": ClaheConfig(clip_limit=2.5)}),
     "clahe tiles": BASE.model_copy(update={"clahe": ClaheConfig(tiles=7)}),
+    "dtype uint16": BASE.model_copy(update={"dtype": "uint16"}),
 }
 
 
@@ -213,7 +286,7 @@ def test_opencvs_major_version_and_the_arithmetic_change_the_fingerprint(monkeyp
     def other_resize(*args: Any, **kwargs: Any) -> Any:
         return resize(*args, **kwargs) ^ 1
 
-    monkeypatch.setattr(module.cv2, "resize", other_resize)
+    monkeypatch.setattr(scaling.cv2, "resize", other_resize)
     assert Preparation(BASE).fingerprint() != known
 
 
@@ -247,6 +320,7 @@ def test_a_card_gives_the_same_preparation_back(name: str) -> None:
         ({"size": "auto"}, "must be numbers"),
         ({"size": -3}, "size"),
         ({"fit": "squeeze"}, "fit"),
+        ({"dtype": "float64"}, "dtype"),
     ],
 )
 def test_a_card_that_makes_no_sense_is_refused(change: dict[str, Any], message: str) -> None:

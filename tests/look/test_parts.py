@@ -14,7 +14,7 @@ from osler.look.choice import choose, label_groups, label_text
 from osler.look.doubts import find_doubts
 from osler.look.findings import inverted_places
 from osler.look.pixels import as_file
-from osler.look.tones import likeness
+from osler.look.tones import Tones, _measure, likeness
 
 
 def test_the_choice_holds_every_split_and_class_and_repeats_itself(tiny: Callable[..., Config]) -> None:
@@ -96,6 +96,21 @@ class TestDoubts:
         thumbs, labels = self.thumbs(2.0)
         labels[labels == 1] = np.nan
         assert find_doubts(thumbs, labels, None) is None
+
+
+def test_tones_of_16_bits_are_those_of_bytes() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5, 3, 30, 30)).astype(np.uint8)
+    images[0], images[1] = 0, 255
+    plain, deep = _measure(images), _measure(images.astype(np.uint16) * 257)
+    for name in Tones.__dataclass_fields__:
+        np.testing.assert_allclose(getattr(deep, name), getattr(plain, name), atol=1e-6)
+
+
+def test_what_lies_within_one_step_of_bytes_is_no_constant_image() -> None:
+    faint = (30000 + np.arange(100, dtype=np.uint16)).reshape(1, 1, 10, 10)
+    assert _measure(faint).sd[0] == pytest.approx(np.arange(100).std() / 257)
+    assert np.linalg.norm(_measure(faint).thumbs[0]) == pytest.approx(1)
+    assert _measure(np.full((1, 1, 10, 10), 30000, np.uint16)).sd[0] == 0
 
 
 def test_a_files_pixels_are_shown_as_they_are_stored() -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from osler.config import PreparationConfig
 from osler.errors import DataError, ModelError, RequestError, RunError
+from osler.imaging.depth import Fed
 from osler.imaging.preparation import Preparation
 from osler.imaging.read import RawImage
 from osler.predict import Predictor, predict_files, probabilities_of, write_predictions_csv
@@ -76,6 +77,24 @@ def test_predictions_come_in_order_and_do_not_depend_on_the_batch(films: list[Pa
     assert [one.name for one in small] == [str(path) for path in films]
     brightness = [one.probabilities["nodule"] for one in small]
     assert brightness == sorted(brightness)
+
+
+def test_16_bits_reach_the_session_as_floats_of_the_same_scale(tmp_path: Path) -> None:
+    deep = Preparation(PreparationConfig(size=16, channels=1, range="dtype", dtype="uint16"))
+    given: list[NDArray[np.float32]] = []
+
+    class Listening:
+        def run(self, images: Fed) -> NDArray[np.float32]:
+            assert images.dtype == np.float32
+            given.append(images.astype(np.float32))
+            return np.zeros((len(images), 2), np.float32)
+
+    pixels = (30000 + np.arange(256)).astype(np.uint16).reshape(16, 16)
+    cv2.imwrite(str(tmp_path / "film.png"), pixels)
+    card = card_of(preparation=deep.describe(), fingerprint=deep.fingerprint())
+    (one,) = Predictor(Listening(), card).predict([tmp_path / "film.png"])
+    assert one.error is None
+    np.testing.assert_array_equal(given[0], pixels[None, None] / np.float32(257))
 
 
 def test_decisions_follow_the_cards_thresholds(films: list[Path]) -> None:

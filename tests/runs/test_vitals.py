@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from osler.errors import RunError
-from osler.runs.vitals import append_vitals, flatten, keep_vitals_before, read_vitals, write_metrics_csv
+from osler.runs.vitals import MetricsTable, append_vitals, flatten, keep_vitals_before, read_vitals, write_metrics_csv
 
 
 def write_epochs(path: Path, count: int) -> None:
@@ -49,6 +49,32 @@ def test_the_spreadsheet_has_a_column_for_each_figure_of_any_epoch(tmp_path: Pat
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert rows == [{"epoch": "1", "val.auc": "", "val.ap": ""}, {"epoch": "2", "val.auc": "0.5", "val.ap": "0.25"}]
+
+
+def test_a_table_that_grows_is_the_one_written_at_once(tmp_path: Path) -> None:
+    epochs = [{"epoch": number, "val": {"auc": 0.5 + number / 10, "ap": None}} for number in range(1, 5)]
+    epochs[2]["val"] |= {"new": 1.0}  # type: ignore[operator]
+    whole, grown = tmp_path / "whole.csv", tmp_path / "grown.csv"
+    for first in (0, 2):  # from the start, and as a run that goes on, whose last line a kill cut short
+        table = MetricsTable(grown, epochs[:first])
+        for count, vitals in enumerate(epochs[first:], first + 1):
+            table.add(vitals)
+            write_metrics_csv(whole, epochs[:count])
+            assert grown.read_text() == whole.read_text()
+        grown.write_text(grown.read_text()[:-7])
+    assert [vitals["epoch"] for vitals in table.epochs] == [1, 2, 3, 4]
+
+
+def test_an_epoch_adds_its_line_and_leaves_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    table = MetricsTable(path, [])
+    table.add({"epoch": 1, "lr": 0.1})
+    before = path.stat().st_ino
+    table.add({"epoch": 2, "lr": 0.1})
+    assert path.stat().st_ino == before
+    path.unlink()  # a person tidied up
+    table.add({"epoch": 3, "lr": 0.1})
+    assert path.read_text() == "epoch,lr\n1,0.1\n2,0.1\n3,0.1\n"
 
 
 def test_flatten_keeps_lists_whole() -> None:

@@ -141,6 +141,14 @@ def test_the_size_of_steps_enlarges_a_dose(ratio: float, before: float, after: f
     assert measured_dose(change("training.learning_rate", before, after), chart).after == pytest.approx(expected)
 
 
+def test_a_step_that_threw_the_network_out_tells_more_than_the_median_after_it() -> None:
+    """At 5 the first step was 41 times the weights; those that it left were so large that the median was but 28 times usual."""
+    chart = Chart.of({"update_ratio.median": [0.028, 0.01], "update_ratio.max": [41.4, 0.02]})
+    assert measured_dose(change("training.learning_rate", 5.0, 0.5), chart).after == pytest.approx(0.0036)
+    calm = Chart.of({"update_ratio.median": [0.028, 0.01], "update_ratio.max": [0.4, 0.02]})
+    assert measured_dose(change("training.learning_rate", 5.0, 0.5), calm).after == pytest.approx(0.18)
+
+
 def test_a_dose_without_measured_steps_stands() -> None:
     assert measured_dose(RATE, None) is RATE
     assert measured_dose(RATE, Chart.of({"train.loss": [1.0]})) is RATE

@@ -15,6 +15,7 @@ from osler.config import load_config
 from osler.errors import RequestError, RunError
 from osler.runs.folder import RunFolder
 from osler.runs.looks import read_looks
+from osler.train.fit import train_run
 from osler.treat import Treatment, command, treat_run
 from osler.treat.command import ask
 
@@ -296,3 +297,14 @@ def test_an_arm_is_not_treated(sick: RunFolder, monkeypatch: pytest.MonkeyPatch)
     arm = found.folder.arm("rerun-seed1")
     with pytest.raises(RunError, match="is an arm"):
         treat_run(arm)
+
+
+def test_exclusive_classes_have_no_thresholds_and_their_test_set_is_read_all_the_same(sick: RunFolder, tmp_path: Path) -> None:
+    values = sick.config().model_dump(mode="json")
+    data = {**values["data"], "task": "multiclass", "classes": None, "cache": str(tmp_path / "cache")}
+    run = train_run(load_config({**values, "data": data, "loss": {"type": "cross_entropy"}}), tmp_path / "multi")
+    found = treat_run(run.path, minutes=5, attempts=1, seeds=1, inline=True, say=lambda text: None)
+    test = found.record.test
+    assert test is not None and test["read"]
+    assert test["comparison"]["difference"]["n_patients"] > 50
+    assert test["comparison"]["treated"] > test["comparison"]["value"]

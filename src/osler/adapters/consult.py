@@ -10,17 +10,15 @@ from typing import Any
 
 from osler.adapters.figures import NOT_FINITE
 from osler.doctor.command import Diagnoses
-from osler.doctor.diagnose import diagnose
 from osler.doctor.facts import Facts
 from osler.doctor.findings import SEVERITIES, Diagnosis, Finding
-from osler.doctor.readers.vitals import VitalsCollector
+from osler.doctor.follow import FollowUp
 from osler.doctor.report.text import figure_of
 from osler.files import strict_json, write_json, write_text
 from osler.runs.vitals import append_vitals, read_vitals, write_metrics_csv
 
 __all__ = ["Consultation", "finding_line", "say"]
 
-WORTH_SAYING = SEVERITIES.index("warning")
 SHOWN_EVIDENCE = 2
 
 
@@ -38,11 +36,8 @@ class Consultation:
     def __init__(self, folder: Path, before: Sequence[Mapping[str, Any]]) -> None:
         self.folder = folder
         self.diagnosis: Diagnosis | None = None
-        self._collector = VitalsCollector(str(folder))
-        self._said: dict[str, int] = {}
+        self._follow_up = FollowUp(str(folder), map(_seen, before))
         self._written: Any = None
-        for vitals in before:
-            self._collector.add(_seen(vitals))
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -57,31 +52,26 @@ class Consultation:
     def take(self, vitals: Mapping[str, Any], facts: Facts, notes: Sequence[str]) -> list[Finding]:
         """Writes an epoch, has the run diagnosed, and says what is new or has become graver: on stderr, one line each."""
         append_vitals(self.folder / "vitals.jsonl", vitals)
-        self._collector.add(_seen(vitals))
-        self._diagnose(facts, notes)
-        new = []
-        for finding in self.findings:
-            severity = SEVERITIES.index(finding.severity)
-            if severity >= WORTH_SAYING and severity > self._said.get(finding.id, -1):
-                self._said[finding.id] = severity
-                new.append(finding)
-                say(finding_line(finding, int(vitals["epoch"]), self.folder))
+        self._follow_up.add(_seen(vitals))
+        new = self._follow_up.news(self._diagnose(facts, notes))
+        for finding in new:
+            say(finding_line(finding, int(vitals["epoch"]), self.folder))
         return new
 
     def end(self, facts: Facts, notes: Sequence[str]) -> Path:
         """Has the whole run diagnosed, and writes metrics.csv and the page; returns the page."""
-        self._diagnose(facts, notes)
+        diagnosis = self._diagnose(facts, notes)
         write_metrics_csv(self.folder / "metrics.csv", read_vitals(self.folder / "vitals.jsonl"))
-        assert self.diagnosis is not None, "a run has an epoch"
-        return Diagnoses((self.diagnosis,)).write_pages(self.folder)
+        return Diagnoses((diagnosis,)).write_pages(self.folder)
 
-    def _diagnose(self, facts: Facts, notes: Sequence[str]) -> None:
+    def _diagnose(self, facts: Facts, notes: Sequence[str]) -> Diagnosis:
         told = strict_json({**{key: facts[key] for key in facts}, "notes": notes})
         if told != self._written:
             write_json(self.folder / "facts.json", {"schema": "osler.facts/1", **told})
             self._written = told
-        self.diagnosis = diagnose(self._collector.chart(facts))
-        write_text(self.folder / "findings.json", Diagnoses((self.diagnosis,)).json_text() + "\n")
+        self.diagnosis = diagnosis = self._follow_up.diagnosis(facts)
+        write_text(self.folder / "findings.json", Diagnoses((diagnosis,)).json_text() + "\n")
+        return diagnosis
 
 
 def _seen(vitals: Mapping[str, Any]) -> dict[str, Any]:

@@ -61,6 +61,7 @@ class StepMeter:
         self._rates: tuple[float, float] | None = None
         self._norms: list[Array] = []
         self._ratios: list[Array] = []
+        self._cut: list[Array] = []
         self._before: tuple[list[Array], list[Array]] | None = None
 
     def _is_due(self) -> bool:
@@ -80,7 +81,12 @@ class StepMeter:
             return
         from torch.nn.utils import get_total_norm
 
-        moved = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        from osler.train.update import without_gradient
+
+        learning = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+        if learning:
+            self._cut.append(without_gradient(learning))
+        moved = [p for p in learning if p.grad is not None]
         if not moved:  # the loss reaches none of the weights
             self._norms.append(0.0)
             self._ratios.append(0.0)
@@ -93,12 +99,11 @@ class StepMeter:
         self._done += 1
         if self._before is None:
             return
-        from torch.nn.utils import get_total_norm
+        from osler.train.update import update_ratio
 
         begun = time.perf_counter()
         after, before = self._before
-        changes = [now.detach() - then for now, then in zip(after, before, strict=True)]
-        self._ratios.append(get_total_norm(changes) / get_total_norm(before).clamp_min(1e-12))
+        self._ratios.append(update_ratio(before, after))
         self._before = None
         self.cost += time.perf_counter() - begun
 
@@ -106,7 +111,8 @@ class StepMeter:
         """`optimization` and `learning_rate` of the epoch, as far as steps were seen."""
         if not self._done:
             return {}
-        norms, ratios, rates = loss_values(self._norms), loss_values(self._ratios), self._rates
+        norms, ratios, cut = (loss_values(each) for each in (self._norms, self._ratios, self._cut))
+        rates = self._rates
         assert rates is not None, "a step was taken"
         self._last_epoch = self._done
         self._begin()
@@ -116,6 +122,7 @@ class StepMeter:
             "optimization": {
                 "gradient_norm": {**_spread(norms, p90=0.9), "clipped_share": clipped},
                 "update_ratio": _spread(ratios),
+                "without_gradient": float(cut.min()) if len(cut) else math.nan,
             },
         }
 

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from osler.audit.measures import RECORD, Measured, measured_image
 from osler.audit.progress import Progress
 from osler.audit.store import MeasureStore, measure_store
+from osler.data.processes import share_out
 from osler.data.samples import Images, Samples
 from osler.data.shards import digest
 from osler.errors import DataError
@@ -31,6 +25,10 @@ _COMMIT_SECONDS = 5.0
 _TRIAL = 128
 """So many images are measured here and timed before other processes, which take a second to start, are thought of."""
 _WORTH_SECONDS = 4.0
+_DIED = (
+    "a process that measured images died, most likely because memory ran out. What was measured is kept: start again "
+    "with --workers 1 to see which image does it"
+)
 
 Answer = tuple[NDArray[np.intp], list[NDArray[np.void] | str]]
 """Rows, and of each its record or why it cannot be read."""
@@ -114,7 +112,7 @@ def _answers(images: Images, rows: NDArray[np.intp], workers: int) -> Iterator[A
     seconds = (time.perf_counter() - started) / _TRIAL * len(rest)
     chunks = np.split(rest, range(_CHUNK, len(rest), _CHUNK)) if len(rest) else []
     if workers > 1 and seconds > _WORTH_SECONDS:
-        yield from _in_processes(images, chunks, workers)
+        yield from share_out(_measure, images, ((chunk, chunk) for chunk in chunks), min(workers, len(chunks)), _DIED)
         return
     for chunk in chunks:
         yield chunk, _measure(images, chunk)
@@ -128,53 +126,3 @@ def _measure(images: Images, rows: NDArray[np.intp]) -> list[NDArray[np.void] | 
         except DataError as error:
             answers.append(str(error))
     return answers
-
-
-def _in_processes(images: Images, chunks: list[NDArray[np.intp]], workers: int) -> Iterator[Answer]:
-    # Fresh processes: forked ones would inherit the locks and threads of OpenCV.
-    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(method)
-    pool = ProcessPoolExecutor(min(workers, len(chunks)), mp_context=context, initializer=_start_worker, initargs=(images,))
-    left, under_way = iter(chunks), dict[Future[list[NDArray[np.void] | str]], NDArray[np.intp]]()
-    try:
-        while True:
-            # Two tasks a worker keep all of them busy, and few answers wait in memory.
-            while len(under_way) < 2 * workers and (chunk := next(left, None)) is not None:
-                under_way[pool.submit(_work, chunk)] = chunk
-            if not under_way:
-                return
-            for future in wait(under_way, return_when=FIRST_COMPLETED).done:
-                yield under_way.pop(future), future.result()
-    except BrokenProcessPool as error:
-        raise DataError(
-            "a process that measured images died, most likely because memory ran out. What was measured is kept: start again "
-            "with --workers 1 to see which image does it"
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-# --- in the other processes -------------------------------------------------------------------------------------------------
-
-_images: Images | None = None
-
-
-def _start_worker(images: Images) -> None:
-    global _images
-    _images = images
-    cv2.setNumThreads(1)  # as many processes as cores are at work already
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A killed parent cannot end its workers, which would wait for tasks for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "runs in a worker"
-    parent.join()
-    os._exit(1)
-
-
-def _work(rows: NDArray[np.intp]) -> list[NDArray[np.void] | str]:
-    assert _images is not None, "the initializer ran"
-    return _measure(_images, rows)

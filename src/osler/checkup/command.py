@@ -17,13 +17,13 @@ from torch import nn, optim
 from osler.checkup.check import Check, failed, not_assessed, worst
 from osler.checkup.from_config import built, patient_of
 from osler.checkup.from_loop import patient_of_loop
-from osler.checkup.page import checkup_page
+from osler.checkup.page import checkup_page, shown
 from osler.checkup.patient import LossFailureError, Patient
 from osler.checkup.table import TESTS, Test
 from osler.config import Config
 from osler.data.load import load_data
 from osler.doctor.facts import facts_from_texts
-from osler.doctor.findings import SEVERITIES, Severity, figure
+from osler.doctor.findings import SEVERITIES, Severity
 from osler.errors import OslerError, RequestError, lookup
 from osler.files import make_out_folder, strict_json, write_bytes, write_json, write_text
 
@@ -72,12 +72,14 @@ class Checkup:
         return worst(self.checks)
 
     def summary(self) -> str:
-        """One sentence: how many tests passed, failed and could not be held."""
-        failed_tests = {check.test for check in self.failures}
-        left = {check.test for check in self.checks if check.outcome == "not_assessed"} - failed_tests
-        total = len(self.seconds)
-        parts = [f"{total - len(failed_tests) - len(left)} passed"]
+        """One sentence: how many tests passed, failed, have a note and no more, and could not be held."""
+        found = {check.test for check in self.failures}
+        failed_tests = {check.test for check in self.failures if check.severity != "note"}
+        left = {check.test for check in self.checks if check.outcome == "not_assessed"} - found
+        total, noted = len(self.seconds), len(found - failed_tests)
+        parts = [f"{total - len(found) - len(left)} passed"]
         parts += [f"{len(failed_tests)} failed"] if failed_tests else []
+        parts += [f"{noted} passed with a note"] if noted else []
         parts += [f"{len(left)} could not be assessed"] if left else []
         return f"{total} tests in {sum(self.seconds.values()):.0f} s: {', '.join(parts)}."
 
@@ -145,12 +147,8 @@ def _wrapped(text: str, indent: str = "") -> list[str]:
 
 
 def _said(change: Any) -> str:
-    before = "" if change.before is None else f" (now {_value(change.before)})"
-    return f"{change.key}: {_value(change.after)}{before}: {change.why}"
-
-
-def _value(value: Any) -> str:
-    return "null" if value is None else figure(value) if isinstance(value, float) else str(value)
+    before = "" if change.before is None else f" (now {shown(change.before)})"
+    return f"{change.key}: {shown(change.after)}{before}: {change.why}"
 
 
 # --- running ------------------------------------------------------------------------------------------------------------------
@@ -192,8 +190,10 @@ def _held(patient: Patient, name: str, test: Test, number: int, end: float) -> l
     left = end - time.perf_counter()
     needed = test.steps * patient.seconds if math.isfinite(patient.seconds) else 0.0
     if left < needed or left <= 0:
-        why = f"It needs about {needed:.0f} s, and {max(0.0, left):.0f} s of the time given are left; give more --minutes."
-        return [not_assessed(name, why)]
+        need = f"It needs about {needed:.0f} s, and " if needed >= 1 else ""
+        rest = f"{left:.0f} s of the time given are left" if left >= 1 else "no time is left of that given"
+        why = f"{need}{rest}; give more --minutes."
+        return [not_assessed(name, why[0].upper() + why[1:])]
     with patient.kept(number):
         try:
             return list(test.run(patient, time.perf_counter() + test.share * left))

@@ -87,9 +87,10 @@ def range_picture(
         axes.set_ylim(low - 0.15 * (top - low) - 1e-3, top + 0.6 * (top - low) + 1e-3)
         axes.legend(fontsize=7.5, loc="upper left")
         uri, png = svg_and_png(figure)
+    times = "once" if len(curves) == 1 else f"{len(curves)} times, each from the same start"
     caption = (
-        f"Loss while the learning rate rises step by step, in {len(curves)} repeats from the same start. Sound rates lie where "
-        "it falls, well left of where it turns up."
+        f"Loss while the learning rate rises step by step, {times}. Sound rates lie where it falls, well left of where it turns "
+        "up."
     )
     alt = f"Learning-rate range test: suggested {middle:.2g}, in use {configured:.2g}."
     return Illustration("learning_rate_range", uri, png, caption, alt)

@@ -12,9 +12,10 @@ from osler.doctor.faults import FAULTS
 from osler.doctor.findings import SEVERITIES, figure
 from osler.report.page import Block, Bullets, Callout, Cell, CellValue, Page, Paragraph, Picture, Section, Table
 
-__all__ = ["checkup_page"]
+__all__ = ["checkup_page", "shown"]
 
 MARKS = {"passed": "passed", "failed": "failed", "not_assessed": "not assessed"}
+LONGEST_LIST = 6
 
 
 def checkup_page(subject: str, summary: str, checks: Sequence[Check], seconds: Mapping[str, float]) -> Page:
@@ -37,13 +38,13 @@ def checkup_page(subject: str, summary: str, checks: Sequence[Check], seconds: M
         for picture in check.pictures
     ]
     sections = [
-        Section("What failed", first),
+        Section("What was found", first),
         *([Section("Pictures", pictures)] if pictures else []),
         Section("All tests", [_table(checks, seconds)]),
     ]
     now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     return Page(
-        title=f"Checkup of {subject}",
+        title=f"Checkup before training: {subject}",
         sections=sections,
         lead=summary,
         footer=f"Written by Osler {osler.__version__} on {now}. The figures are in checkup.json; pictures lie beside it as PNG.",
@@ -56,7 +57,7 @@ def _failure(check: Check) -> list[Block]:
     blocks: list[Block] = [Callout(check.sentence, check.severity or "note", f"{name} ({check.id})"), Paragraph(check.means)]
     if check.changes:
         rows: list[list[CellValue]] = [
-            [change.key, _shown(change.before), _shown(change.after), change.why] for change in check.changes
+            [change.key, shown(change.before), shown(change.after), change.why] for change in check.changes
         ]
         blocks.append(Table(["Setting", "Now", "Change to", "Why"], rows))
     if check.actions:
@@ -64,14 +65,22 @@ def _failure(check: Check) -> list[Block]:
     return blocks
 
 
-def _shown(value: object) -> CellValue:
-    return None if value is None else figure(value) if isinstance(value, float) else str(value)
+def shown(value: object) -> str:
+    """A configured value in words; a long list by its first items.
+
+    >>> shown((12.0, 12.0)), shown(None), shown(1e-3)
+    ('[12, 12]', 'null', '0.001')
+    """
+    if isinstance(value, (list, tuple)):
+        more = f", ... {len(value)} in all" if len(value) > LONGEST_LIST else ""
+        return f"[{', '.join(map(shown, value[:LONGEST_LIST]))}{more}]"
+    return "null" if value is None else figure(value) if isinstance(value, float) else str(value)
 
 
 def _table(checks: Sequence[Check], seconds: Mapping[str, float]) -> Table:
     rows: list[list[CellValue]] = []
     for check in checks:
         spent = Cell(f"{seconds[check.test]:.1f} s", data=round(seconds[check.test], 2))
-        outcome = MARKS[check.outcome] + (f": {check.severity}" if check.severity else "")
+        outcome = "note" if check.severity == "note" else MARKS[check.outcome] + (f": {check.severity}" if check.severity else "")
         rows.append([Cell(check.test, detail=TESTS[check.test].asks), outcome, check.sentence, spent])
     return Table(["Test", "Outcome", "What was seen", "Time"], rows)

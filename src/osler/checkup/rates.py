@@ -67,17 +67,19 @@ def check_rate(patient: Patient, until: float) -> Sequence[Check]:
     picture = (range_picture(curves, usable, middle, stage.rate, floor),) if curves else ()
     if not usable:
         return [not_assessed("rate", "The loss falls at no learning rate of the range test; see what else failed.", *picture)]
-    spread = max(usable) / min(usable)
-    said = (
-        f"{len(sweeps)} range tests suggest {middle:.2g} (from {min(usable):.2g} to {max(usable):.2g}, a factor of "
-        f"{spread:.2g}); {stage.rate:.2g} is in use"
-    )
+    said = f"{_suggested(usable, middle)}; {stage.rate:.2g} is in use"
     figures: dict[str, Any] = {"suggested": middle, "low": min(usable), "high": max(usable), "in_use": stage.rate}
     change = Change("training.learning_rate", stage.rate, _round(middle), "what the range test suggests")
-    high = stage.rate > TOO_HIGH * middle and _tried(patient, stage, middle, until)
-    if high:
-        means = "Steps overshoot: the loss jumps, and early damage is not repaired."
-        return [failed("learning_rate_too_high", high[0], f"{said}; {high[1]}.", means, [change], pictures=picture, **figures)]
+    if stage.rate > TOO_HIGH * middle:
+        ends = _tried(patient, stage, middle, until)
+        if ends is None:
+            why = f"{said}, {stage.rate / middle:.2g} times that, and there was no time to try it; give more --minutes."
+            return [not_assessed("rate", why, *picture)]
+        severity, told = _judged(*ends)
+        said += f"; {told}"
+        if severity is not None:
+            means = "Steps overshoot: the loss jumps, and early damage is not repaired."
+            return [failed("learning_rate_too_high", severity, f"{said}.", means, [change], pictures=picture, **figures)]
     low = _too_little(patient, stage, sweeps) if stage.rate < middle / TOO_LOW else None
     if low is not None:
         means = "The weights hardly move in the whole run: the loss falls too slowly to arrive anywhere."
@@ -168,8 +170,16 @@ def suggestion(rates: Floats, losses: Floats, below: float = BELOW_LEAST) -> Swe
     return Sweep(rates, smooth, float(min(rates[place], max(below * rates[place], 0.1 * rates[begun]))), broke)
 
 
-def _tried(patient: Patient, stage: Stage, sound: float, until: float) -> tuple[Severity, str] | None:
-    """Severity and words where a short training at the rate in use ends worse than it began; None where it does not."""
+def _suggested(rates: Sequence[float], middle: float) -> str:
+    """What the range tests suggest, and how far they differ."""
+    if len(rates) == 1:
+        return f"One range test suggests {middle:.2g}, and how far another would differ is not known"
+    low, high = min(rates), max(rates)
+    return f"{len(rates)} range tests suggest {middle:.2g} (from {low:.2g} to {high:.2g}, a factor of {high / low:.2g})"
+
+
+def _tried(patient: Patient, stage: Stage, sound: float, until: float) -> tuple[float, float, float] | None:
+    """Loss after a short training at the rate in use, after one at a sound rate, and before; None where there was no time."""
     ends = {}
     feds = patient.batches(24)
     for rate in (stage.rate, sound):
@@ -179,12 +189,18 @@ def _tried(patient: Patient, stage: Stage, sound: float, until: float) -> tuple[
         ends[rate] = _end(losses)
     start = patient.start(feds[:6]).loss
     here, there = ends[stage.rate], ends[sound]
-    if math.isnan(here) or math.isnan(there):  # there was no time
-        return None
-    if here <= 1.2 * max(start, there):
-        return None
+    return None if math.isnan(here) or math.isnan(there) else (here, there, start)
+
+
+def _judged(here: float, there: float, start: float) -> tuple[Severity | None, str]:
+    """How grave it is that the rate in use ends worse than training began, None where it does not; and the losses in words.
+
+    >>> _judged(9.0, 0.5, 0.7)[0], _judged(0.6, 0.5, 0.7)[0]
+    ('critical', None)
+    """
     told = "is not finite" if not math.isfinite(here) else f"is {here:.3g}"
-    severity: Severity = "critical" if not math.isfinite(here) or here > 3 * max(start, there) else "warning"
+    worst = max(start, there)
+    severity: Severity | None = "critical" if not here <= 3 * worst else "warning" if here > 1.2 * worst else None
     return (
         severity,
         f"tried for {TRIAL} steps the loss {told} at the rate in use, {there:.3g} at the suggested one, {start:.3g} at the start",

@@ -89,7 +89,7 @@ def _stage(patient: Patient, stage: Stage, number: int) -> tuple[list[Check], st
     strange = sum(key not in names for key in held)
     ratio = _ratio(before, patient, moved)
     where = f"Stage {number + 1} ({stage.name}): " if len(patient.stages) > 1 else ""
-    said = f"{where}{len(learning)} parameters learn, all get a gradient and are moved (update / weight {ratio:.1e})"
+    said = f"{where}{len(learning)} parameters learn, all get a gradient and are moved (update / weight {ratio:.2g})"
     said += f"; {len(frozen)} are frozen and stay." if frozen else "."
     checks = [_cut(where, what, some, len(learning), strange) for what, some in faults.items() if some]
     if not learning:

@@ -292,6 +292,9 @@ class PreparationConfig(Section):
     """How pixel values become 0–255. Null: as they are, 8 bit only; "dtype": the type's full range; "window": as the DICOM
     file asks viewers to show it; [low, high]; {percentile: [p, q]} of each image."""
     clahe: ClaheConfig | None = None
+    dtype: Literal["uint8", "uint16"] = "uint8"
+    """How deep prepared images are. "uint16" keeps what files of more than 8 bits hold, from range to the network, for twice the
+    disk and memory; networks get 0–255 either way, then with fractions."""
 
     @field_validator("range")
     @classmethod

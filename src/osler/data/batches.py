@@ -19,14 +19,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from osler.config import PatchConfig
-from osler.data.augment import DRAW, ORDER, Augmenter, hashes, uniforms
+from osler.data.augment import DRAW, ORDER, Augmenter, hashes, on_scale, uniforms
 from osler.data.patches import Cutter
 from osler.errors import DataError
+from osler.imaging.depth import Levels
 
 __all__ = ["Batch", "EvalBatches", "Gather", "TrainBatches", "draw", "micro_batches", "one_ahead", "order"]
 
 T = TypeVar("T")
-Gather = Callable[[NDArray[np.intp]], NDArray[np.uint8]]
+Gather = Callable[[NDArray[np.intp]], Levels]
 """Source rows (B,) to prepared images (B, C, H, W), or images and masks (B, C + K, H, W), as `PackedCache.gather`."""
 
 
@@ -35,7 +36,7 @@ class Batch:
     """Some samples, on the device.
 
     Attributes:
-        images: (B, C, H, W), 0 to 255: float32 in training, uint8 in evaluation.
+        images: (B, C, H, W), 0 to 255: float32 in training; in evaluation uint8, or float32 where images have more than 8 bits.
         targets: (B, K) float32 in {0, 1, NaN}.
         rows: (B,) rows of the source.
         positions: (B,) places in the epoch's global order.
@@ -180,7 +181,7 @@ def _delivered(prepare: Callable[[int], Batch], numbers: Iterable[int], device: 
             yield batch
 
 
-def _placed(array: NDArray[np.uint8] | NDArray[np.float32], device: torch.device) -> Tensor:
+def _placed(array: Levels | NDArray[np.float32], device: torch.device) -> Tensor:
     # A slice of a memory-mapped file is read-only, which torch cannot express; such an array is copied.
     tensor = torch.from_numpy(np.require(array, requirements=["C", "W"]))
     if device.type == "cuda":
@@ -189,10 +190,10 @@ def _placed(array: NDArray[np.uint8] | NDArray[np.float32], device: torch.device
 
 
 def _divided(planes: Tensor, channels: int | None) -> tuple[Tensor, Tensor | None]:
-    """Image planes, and mask planes, of gathered ones; without `channels` all are the image's."""
+    """Image planes, and mask planes in bytes, of gathered ones; without `channels` all are the image's."""
     if channels is None:
         return planes, None
-    return planes[:, :channels], planes[:, channels:]
+    return planes[:, :channels], planes[:, channels:].to(torch.uint8)
 
 
 # --- training and evaluation ------------------------------------------------------------------------------------------------
@@ -266,8 +267,9 @@ class TrainBatches:
 
     def _build_cutter(self, patches: PatchConfig) -> Cutter:
         assert self._channels is not None, "patches are cut by the masks"
-        planes, height, width = self._gather(self._rows[:1]).shape[1:]
-        return Cutter(patches, self._seed, (planes, height, width), self._channels, self._augmenter.reach)
+        one = self._gather(self._rows[:1])
+        planes, height, width = one.shape[1:]
+        return Cutter(patches, self._seed, (planes, height, width), self._channels, self._augmenter.reach, one.dtype)
 
     def __len__(self) -> int:
         """Batches of this rank in an epoch; the same for every rank and epoch."""
@@ -313,7 +315,10 @@ class TrainBatches:
 
 
 class EvalBatches:
-    """Samples in their order, every one once, unchanged: uint8 images, whole, as they were prepared, and their masks.
+    """Samples in their order, every one once, unchanged: images, whole, as they were prepared, and their masks.
+
+    Batch m of the split goes to rank m % world: which samples share a batch, over which a loss may pool, does not depend on the
+    number of ranks.
 
     Args:
         gather: reads prepared images, or images and masks.
@@ -322,6 +327,8 @@ class EvalBatches:
         batch_size: samples of a batch; the last may be smaller.
         device: where batches are delivered.
         channels: planes of what is gathered that are the image; those after them are masks. None: all are the image.
+        rank: of this process.
+        world: processes that evaluate together.
     """
 
     def __init__(
@@ -332,23 +339,30 @@ class EvalBatches:
         batch_size: int,
         device: torch.device | str = "cpu",
         channels: int | None = None,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
         assert len(rows) == len(targets)
+        assert 0 <= rank < world, (rank, world)
         self._gather = gather
         self._rows = rows
         self._targets = targets
         self._batch_size = batch_size
+        self._starts = range(rank * batch_size, len(rows), world * batch_size)
         self._device = torch.device(device)
         self._channels = channels
 
     def __len__(self) -> int:
-        return -(-len(self._rows) // self._batch_size)
+        """Batches of this rank; one more or less than another's, and none where the split has fewer than ranks."""
+        return len(self._starts)
 
     def __iter__(self) -> Iterator[Batch]:
         def prepare(index: int) -> Batch:
-            positions = np.arange(index * self._batch_size, min((index + 1) * self._batch_size, len(self._rows)))
+            start = self._starts[index]
+            positions = np.arange(start, min(start + self._batch_size, len(self._rows)))
             rows = self._rows[positions]
             images, masks = _divided(_placed(self._gather(rows), self._device), self._channels)
+            images = images if images.dtype == torch.uint8 else on_scale(images)
             return Batch(images, _placed(self._targets[positions], self._device), rows, positions, index, masks)
 
         return _delivered(prepare, range(len(self)), self._device)

@@ -19,6 +19,7 @@ from osler.data.records import digest
 from osler.data.samples import Samples
 from osler.data.shards import SCHEMA, ShardStore, storage_error
 from osler.errors import DataError
+from osler.imaging.depth import Fed, Levels, for_eye, for_network
 from osler.imaging.preparation import Preparation
 
 __all__ = ["PackedCache", "Progress", "cache_folder", "open_cache"]
@@ -154,15 +155,16 @@ class PackedCache:
                 f"{shown}{more}\nMend or remove them, or raise data.unreadable_limit. What was finished is kept."
             )
 
-    def gather(self, rows: ArrayLike, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-        """The images of these rows, copied at once.
+    def gather(self, rows: ArrayLike, out: Levels | None = None) -> Levels:
+        """The images of these rows, copied at once, as they are kept.
 
         Args:
             rows: (B,) of the source, in any order, repeats allowed; all of them were given to `ensure` and are readable.
-            out: (B, *shape) uint8, contiguous, to be filled; null: a new one.
+            out: (B, *shape) of the preparation's type, contiguous, to be filled; null: a new one.
 
         Returns:
-            (B, C, H, W) uint8 from 0 to 255; with masks (B, C + K, H, W), the last K of 0, 1 and `IGNORED`.
+            (B, C, H, W), uint8 from 0 to 255 or uint16 from 0 to 65535; with masks (B, C + K, H, W), the last K of 0, 1 and
+            `IGNORED` in the same type.
 
         Raises:
             DataError: a row is not prepared, or a shard cannot be opened.
@@ -173,10 +175,24 @@ class PackedCache:
             row = int(asked[int(slots.argmin())])
             why = self.unreadable.get(row, "it is not prepared: call ensure with its row first")
             raise DataError(f"{self.samples.ids[row]}: no pixels in the cache: {why}")
-        images = np.empty((len(slots), *self.shape), np.uint8) if out is None else out
+        images = np.empty((len(slots), *self.shape), self.preparation.dtype) if out is None else out
         assert images.shape == (len(slots), *self.shape), f"out is {images.shape}"
+        assert images.dtype == self.preparation.dtype, f"out is {images.dtype}"
         self.store.gather(slots, images)
         return images
+
+    def images(self, rows: ArrayLike) -> Fed:
+        """(B, C, H, W) of these rows as a network receives them, 0 to 255, contiguous; as `gather`."""
+        planes = self.gather(rows)
+        return for_network(planes if self.samples.masks is None else np.ascontiguousarray(planes[:, : self.channels]))
+
+    def pictures(self, rows: ArrayLike) -> NDArray[np.uint8]:
+        """(B, C, H, W) of these rows for the eye, in bytes; as `gather`."""
+        return for_eye(self.gather(rows)[:, : self.channels])
+
+    def masks(self, rows: ArrayLike) -> NDArray[np.uint8]:
+        """(B, K, H, W) of these rows, of 0, 1 and `IGNORED`; as `gather`."""
+        return self.gather(rows)[:, self.channels :].astype(np.uint8, copy=False)
 
     def states(self, rows: ArrayLike) -> NDArray[np.uint64]:
         """(n, 2) digests of the state that each row's image and mask had when `ensure` first looked at it."""
@@ -296,8 +312,9 @@ def open_cache(samples: Samples, preparation: Preparation, folder: Path) -> Pack
         description["masks"] = {"schema": MASK_SCHEMA, "classes": list(samples.classes), "exclusive": samples.exclusive}
         said += f" {description['masks']}"
     key = hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()[:24]
-    row_bytes = int(np.prod(shape))
-    geometry = Geometry(Path(folder).expanduser().resolve() / key, shape, "uint8", rows_per_shard(row_bytes, len(samples)))
+    row_bytes = int(np.prod(shape)) * preparation.dtype.itemsize
+    rows = rows_per_shard(row_bytes, len(samples))
+    geometry = Geometry(Path(folder).expanduser().resolve() / key, shape, preparation.dtype.name, rows)
     store = ShardStore(geometry, description)
     store.open()
     return PackedCache(samples, preparation, store)

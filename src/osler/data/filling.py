@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
 import time
 from collections.abc import Generator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -17,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osler.data.geometry import Geometry
+from osler.data.processes import share_out
 from osler.data.records import digest
 from osler.data.samples import Images, Masks
 from osler.data.shards import ShardStore
 from osler.errors import DataError
+from osler.imaging.depth import Levels
 from osler.imaging.preparation import Preparation
 
 __all__ = ["Done", "Filling", "Job", "Outcome", "fill"]
@@ -34,6 +30,11 @@ _WORTH_SECONDS = 3.0
 _CHUNK_SECONDS = 0.25
 """About how long one task of a process lasts: often enough for a moving bar, seldom enough to cost nothing."""
 _MOST_ROWS = 256
+_DIED = (
+    "a process that prepared images died, most likely because memory ran out. What was finished is kept: start again "
+    "with fewer data.workers, or data.workers=1 to see which image does it. (In a script of your own, this "
+    'also happens where its work does not stand under `if __name__ == "__main__":`.)'
+)
 _TRIES = 3
 """So often an image is prepared that changes while it is."""
 
@@ -92,7 +93,7 @@ class Job:
         image = self.images.identity(row)
         return image if self.masks is None else f"{image}\n{self.masks.identity(row)}"
 
-    def _settled(self, row: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    def _settled(self, row: int) -> tuple[Levels, tuple[int, int]]:
         """A prepared row, and the state that its source had before and after it was read."""
         state = digest(self.identity(row))
         for _ in range(_TRIES):
@@ -105,7 +106,7 @@ class Job:
             "then start again."
         )
 
-    def _prepared(self, row: int) -> NDArray[np.uint8]:
+    def _prepared(self, row: int) -> Levels:
         raw = self.images.read(row)
         prepared = self.preparation.apply(raw)
         if self.masks is None:
@@ -114,7 +115,8 @@ class Job:
         (height, width), (rows, columns) = raw.pixels.shape[:2], planes.shape[1:]
         if (height, width) != (rows, columns):
             raise DataError(f"the image has {width} × {height} pixels, its mask {columns} × {rows}: they do not belong together")
-        return np.concatenate([prepared, self.preparation.apply_mask(planes, self.exclusive)])
+        # The planes of a row are of one type; values of masks are the same in both.
+        return np.concatenate([prepared, self.preparation.apply_mask(planes, self.exclusive).astype(prepared.dtype, copy=False)])
 
 
 def fill(
@@ -206,59 +208,14 @@ class Filling:
 
     def _in_processes(self, first: int, seconds_each: float) -> Generator[Done]:
         size = _rows_a_task(seconds_each)
-        chunks = iter(np.split(np.arange(first, len(self.rows)), range(size, len(self.rows) - first, size)))
-        workers = min(self.workers, -(-(len(self.rows) - first) // size))
-        # Fresh processes: forked ones would inherit locks and threads of OpenCV, of a progress bar, or of torch.
-        method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-        context = multiprocessing.get_context(method)
-        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(self.job,))
-        under_way: dict[Future[Outcome], NDArray[np.intp]] = {}
-        try:
-            while True:
-                # Two tasks a worker keep all of them busy, and nothing waits in memory but numbers.
-                while len(under_way) < 2 * workers and (chunk := next(chunks, None)) is not None:
-                    under_way[pool.submit(_work, self.rows[chunk].tolist(), self.slots[chunk].tolist())] = chunk
-                if not under_way:
-                    return
-                for future in wait(under_way, return_when=FIRST_COMPLETED).done:
-                    yield under_way.pop(future), future.result()
-        except BrokenProcessPool as error:
-            raise DataError(
-                "a process that prepared images died, most likely because memory ran out. What was finished is kept: start again "
-                "with fewer data.workers, or data.workers=1 to see which image does it. (In a script of your own, this "
-                'also happens where its work does not stand under `if __name__ == "__main__":`.)'
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        chunks = np.split(np.arange(first, len(self.rows)), range(size, len(self.rows) - first, size))
+        tasks = ((chunk, (self.rows[chunk].tolist(), self.slots[chunk].tolist())) for chunk in chunks)
+        yield from share_out(_do, self.job, tasks, min(self.workers, len(chunks)), _DIED)
+
+
+def _do(job: Job, task: tuple[list[int], list[int]]) -> Outcome:
+    return job.do(*task)
 
 
 def _rows_a_task(seconds_each: float) -> int:
     return int(np.clip(_CHUNK_SECONDS / seconds_each, 1, _MOST_ROWS))
-
-
-# --- in the other processes -------------------------------------------------------------------------------------------------
-
-_job: Job | None = None
-
-
-def _start_worker(job: Job) -> None:
-    import cv2
-
-    global _job
-    _job = job
-    cv2.setNumThreads(1)  # as many processes as cores are at work already
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A killed parent cannot end its workers, which would wait for tasks for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "runs in a worker"
-    parent.join()
-    os._exit(1)
-
-
-def _work(rows: list[int], slots: list[int]) -> Outcome:
-    assert _job is not None, "the initializer ran"
-    return _job.do(rows, slots)

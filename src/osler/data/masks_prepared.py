@@ -115,7 +115,7 @@ def _shares(cache: PackedCache, rows: NDArray[np.intp]) -> tuple[NDArray[np.floa
     shares = np.full((len(rows), classes), np.nan)
     known = np.zeros(len(rows), np.int64)
     for start in range(0, len(rows), CHUNK):
-        planes = cache.gather(rows[start : start + CHUNK])[:, cache.channels :]
+        planes = cache.masks(rows[start : start + CHUNK])
         pixels = (planes[:, 0] != IGNORED).sum(axis=(1, 2))
         foreground = (planes == 1).sum(axis=(2, 3))
         part = shares[start : start + CHUNK]
@@ -137,7 +137,7 @@ def _pieces(cache: PackedCache, rows: NDArray[np.intp]) -> NDArray[np.int64]:
         info = cache.samples.images.probe(row)
         _, _, height, width = preparation.placed(info.height, info.width)
         if height >= info.height and width >= info.width:  # nothing shrank, so the prepared planes tell as much
-            planes = cache.gather([row])[0, cache.channels :]
+            planes = cache.masks([row])[0]
             return [sum(len(areas_of(plane)) for plane in planes), 0, *(0 for _ in LARGER)]
         planes = masks.read(row)
         erased, lesions = erased_lesions(planes, preparation, exclusive)

@@ -11,12 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from osler.config import PatchConfig
 from osler.data.augment import PATCH, Changes, Cut, uniforms
 from osler.data.samples import IGNORED
 from osler.errors import ConfigError
+from osler.imaging.depth import Levels
 
 __all__ = ["Cutter", "Patches"]
 
@@ -31,12 +32,12 @@ class Patches:
     """What is read for B patches.
 
     Attributes:
-        windows: (B, C + K, h, w) uint8: the part of each image, and of its masks, that its patch may need.
+        windows: (B, C + K, h, w) uint8 or uint16: the part of each image, and of its masks, that its patch may need.
         cut: where in its window each patch lies.
         foreground: (B,) whether the patch was placed on a foreground pixel.
     """
 
-    windows: NDArray[np.uint8]
+    windows: Levels
     cut: Cut
     foreground: NDArray[np.bool_]
 
@@ -56,12 +57,21 @@ class Cutter:
         shape: planes, height and width of what is gathered.
         channels: planes that are the image; the planes after them are masks.
         reach: of the augmenter.
+        dtype: of what is gathered.
 
     Raises:
         ConfigError: the patch is larger than the images.
     """
 
-    def __init__(self, config: PatchConfig, seed: int, shape: tuple[int, int, int], channels: int, reach: float = 1.0) -> None:
+    def __init__(
+        self,
+        config: PatchConfig,
+        seed: int,
+        shape: tuple[int, int, int],
+        channels: int,
+        reach: float = 1.0,
+        dtype: DTypeLike = np.uint8,
+    ) -> None:
         planes, *size = shape
         if config.size > min(size):
             raise ConfigError(
@@ -73,13 +83,14 @@ class Cutter:
         self._planes = planes
         self._size = (size[0], size[1])
         self._channels = channels
+        self._dtype = np.dtype(dtype)
         # One more for the neighbour that a bilinear mean needs, and two for rounding the window's place.
         side = math.ceil(config.size * reach) + 3
         self._moving = (min(side, size[0]), min(side, size[1]))
 
     def cut(
         self,
-        gather: Callable[[NDArray[np.intp]], NDArray[np.uint8]],
+        gather: Callable[[NDArray[np.intp]], Levels],
         rows: NDArray[np.intp],
         changes: Changes,
         epoch: int,
@@ -99,8 +110,8 @@ class Cutter:
         window = (side, side) if changes.matrices is None else self._moving
         shifts = _shifts(changes, side)
         corners, foreground = np.empty((count, 2)), np.zeros(count, np.bool_)
-        windows = np.empty((count, self._planes, *window), np.uint8)
-        step = max(1, _AT_ONCE // (self._planes * self._size[0] * self._size[1]))
+        windows = np.empty((count, self._planes, *window), self._dtype)
+        step = max(1, _AT_ONCE // (self._planes * self._size[0] * self._size[1] * self._dtype.itemsize))
         for first in range(0, count, step):
             for index, image in enumerate(gather(rows[first : first + step]), start=first):
                 corner, foreground[index] = self._corner(image[self._channels :], lots[index])
@@ -109,7 +120,7 @@ class Cutter:
                 corners[index] = corner[0] - x, corner[1] - y
         return Patches(windows, Cut(side, corners + (side - 1) / 2), foreground)
 
-    def _corner(self, masks: NDArray[np.uint8], lots: NDArray[np.float64]) -> tuple[tuple[int, int], bool]:
+    def _corner(self, masks: Levels, lots: NDArray[np.float64]) -> tuple[tuple[int, int], bool]:
         """Column and row of the patch's upper left pixel, and whether it was placed on foreground."""
         pixel = _foreground_pixel(masks, lots[1], lots[2]) if lots[0] < self._config.foreground else None
         height, width = self._size
@@ -142,7 +153,7 @@ def _inside(place: int, last: int) -> int:
     return min(max(place, 0), last)
 
 
-def _foreground_pixel(masks: NDArray[np.uint8], which: float, where: float) -> int | None:
+def _foreground_pixel(masks: Levels, which: float, where: float) -> int | None:
     """A flat place in one of the planes (K, H, W) where it is 1, or None where none is; the lots are in [0, 1).
 
     >>> _foreground_pixel(np.array([[[0, 255]], [[0, 1]]], dtype=np.uint8), 0.1, 0.9), _foreground_pixel(

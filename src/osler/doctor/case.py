@@ -19,7 +19,7 @@ from osler.doctor.course import median, noise
 from osler.doctor.labels import ROUNDED, Labels, betrayed_labels, measured_labels, numbers_of, stated_labels
 from osler.metrics.intervals import hanley_mcneil_se
 from osler.metrics.proportion import normal_quantile
-from osler.metrics.trend import Weighting, trend, weight_from_probability, weight_in_force
+from osler.metrics.trend import CONSTANT_SD, Weighting, trend, weight_from_probability, weight_in_force
 
 if TYPE_CHECKING:
     from osler.metrics.floors import Floor
@@ -229,8 +229,9 @@ class Case:
         losses, means = self.chart.values(f"{split}.loss"), self.chart.values(f"{split}.probability.mean")
         spread = (self.chart.values(f"{split}.logit.p95") - self.chart.values(f"{split}.logit.p5")) / 3.29
         # A constant further out than this is no constant that a loss could tell a weight by.
-        rows = np.flatnonzero(np.isfinite(losses) & (np.abs(means - 0.5) < 0.4999) & (spread >= 0.0) & (spread < 1.0))
-        found = Weighting(math.nan, math.nan, math.nan, "", "no mean probability is logged")
+        constant = (np.abs(means - 0.5) < 0.4999) & (spread >= 0.0) & (spread <= CONSTANT_SD)
+        rows = np.flatnonzero(np.isfinite(losses) & constant)
+        found = Weighting(math.nan, math.nan, math.nan, "", "no mean probability of a constant prediction is logged")
         for row in rows:
             found = weight_from_probability(float(losses[row]), float(means[row]), float(spread[row]), prevalence)
             if found.reason is None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -174,7 +175,19 @@ class Chart:
         >>> Chart.of({"val.auc[b]": [0.7], "val.auc[a]": [0.6], "val.auc": [0.65]}).parts("val.auc")
         ('b', 'a')
         """
-        return tuple(part for each in self.series if (pair := split_name(each))[0] == name and (part := pair[1]) is not None)
+        return self._parts.get(name, ())
+
+    @cached_property
+    def _split(self) -> tuple[tuple[str, str], ...]:
+        """Name and class of the series that have one; split once, since a rule for each class asks again and again."""
+        return tuple((name, part) for name, part in map(split_name, self.series) if part is not None)
+
+    @cached_property
+    def _parts(self) -> dict[str, tuple[str, ...]]:
+        parts: dict[str, list[str]] = {}
+        for name, part in self._split:
+            parts.setdefault(name, []).append(part)
+        return {name: tuple(each) for name, each in parts.items()}
 
     def by_class(self, name: str, classes: Sequence[str] | None = None) -> Floats:
         """(E, K) of `name[class]` for these classes, or for all that have the series."""
@@ -189,8 +202,7 @@ class Chart:
         stated = self.facts.get("classes")
         if isinstance(stated, tuple):
             return tuple(str(name) for name in stated)
-        names = (split_name(name) for name in self.series)
-        return tuple(dict.fromkeys(part for name, part in names if part is not None and not name.endswith(".loss")))
+        return tuple(dict.fromkeys(part for name, part in self._split if not name.endswith(".loss")))
 
     @property
     def ordinals(self) -> Floats:

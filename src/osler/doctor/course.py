@@ -52,13 +52,12 @@ def longest_constant(values: Floats) -> tuple[int, int]:
     >>> longest_constant(np.array([0.1, 0.5, 0.5, 0.5, 0.4]))
     (1, 3)
     """
-    best, start = (0, 0), 0
-    for row in range(1, len(values) + 1):
-        if row == len(values) or values[row] != values[start]:
-            if row - start > best[1] and np.isfinite(values[start]):
-                best = start, row - start
-            start = row
-    return best
+    if not len(values):
+        return 0, 0
+    starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]])
+    lengths = np.where(np.isfinite(values[starts]), np.diff(starts, append=len(values)), 0)
+    longest = int(np.argmax(lengths))
+    return (int(starts[longest]), int(lengths[longest])) if lengths[longest] else (0, 0)
 
 
 def flips(sides: Floats) -> int:
@@ -74,9 +73,13 @@ def flips(sides: Floats) -> int:
 def worst_spike(values: Floats) -> float:
     """How far the point that stands out most lies above the middle of its four neighbours; NaN with fewer than 7 points.
 
+    Args:
+        values: (n,) finite.
+
     >>> worst_spike(np.array([1.0, 1.0, 1.0, 4.0, 1.0, 1.0, 1.0]))
     3.0
     """
     if len(values) < 7:
         return math.nan
-    return max(float(values[k]) - median(np.r_[values[k - 2 : k], values[k + 1 : k + 3]]) for k in range(2, len(values) - 2))
+    around = np.sort(np.stack([values[:-4], values[1:-3], values[3:-1], values[4:]]), axis=0)
+    return float((values[2:-2] - 0.5 * (around[1] + around[2])).max())

@@ -74,6 +74,7 @@ FACTS: dict[str, str] = {
     "data.patches": "any", "data.patches.size": "count", "data.patches.per_image": "count", "data.patches.foreground": "share",
     "preparation.size": "any", "preparation.channels": "any", "preparation.fit": "text", "preparation.range": "any",
     "preparation.clahe": "any", "preparation.clahe.clip_limit": "number", "preparation.clahe.tiles": "count",
+    "preparation.dtype": "text",
     "augmentation": "any", "augmentation.rotation": "number", "augmentation.shift": "number", "augmentation.zoom": "number",
     "augmentation.horizontal_flip": "number", "augmentation.vertical_flip": "number", "augmentation.brightness": "number",
     "augmentation.contrast": "number", "augmentation.noise": "number",

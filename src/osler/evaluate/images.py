@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from osler.errors import DataError, RequestError
+from osler.errors import DataError
 from osler.runs.folder import RunFolder
 
 __all__ = ["ReadCases", "read_cases"]
@@ -19,7 +19,7 @@ ReadCases = Callable[[Sequence[str]], list[tuple[Pixels, Pixels]]]
 
 
 def read_cases(run: RunFolder, source: Path | None) -> ReadCases:
-    """A reader of the run's own cases; nothing is opened before it is called.
+    """A reader of the cases that were evaluated; nothing is opened before it is called.
 
     Args:
         run: whose configuration says where images are.
@@ -32,13 +32,12 @@ def read_cases(run: RunFolder, source: Path | None) -> ReadCases:
     def read(ids: Sequence[str]) -> list[tuple[Pixels, Pixels]]:
         # Imported here: figures need no images, and a run is evaluated where its data are not.
         from osler.data.cache import cache_folder, open_cache
+        from osler.data.elsewhere import load_elsewhere
         from osler.data.sources import load_source
         from osler.imaging.preparation import Preparation
 
-        if source is not None:
-            raise RequestError("images are shown of the run's own data alone")
         config = run.config()
-        samples = load_source(config.data)
+        samples = load_source(config.data) if source is None else load_elsewhere(config, source)
         places = {str(name): row for row, name in enumerate(samples.ids)}
         absent = [name for name in ids if name not in places]
         if absent or samples.masks is None:
@@ -46,7 +45,6 @@ def read_cases(run: RunFolder, source: Path | None) -> ReadCases:
         cache = open_cache(samples, Preparation(config.preparation), cache_folder(config.data.cache))
         rows = np.array([places[name] for name in ids], dtype=np.intp)
         cache.ensure(rows)
-        planes = cache.gather(rows)
-        return [(one[: cache.channels], one[cache.channels :]) for one in planes]
+        return list(zip(cache.pictures(rows), cache.masks(rows), strict=True))
 
     return read

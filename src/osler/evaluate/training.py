@@ -169,11 +169,15 @@ def _preparation(description: Mapping[str, Any]) -> str:
 
     >>> _preparation({"size": 224, "channels": 3, "fit": "stretch", "clahe": {"clip_limit": 2.0, "tiles": 8}})
     '224 × 224, 3 channels, stretch, CLAHE (clip 2, 8 tiles a side)'
+    >>> _preparation({"size": 64, "channels": 1, "fit": "pad", "range": "dtype", "dtype": "uint16"})
+    '64 × 64, 1 channel, pad, range dtype, 16 bit'
     """
     size, channels = description.get("size", "?"), int(description.get("channels", 1))
     parts = [f"{size} × {size}", count(channels, "channel"), str(description.get("fit", ""))]
     if (values := description.get("range")) is not None:
         parts.append(f"range {values}")
+    if description.get("dtype") == "uint16":
+        parts.append("16 bit")
     if clahe := description.get("clahe"):
         parts.append(f"CLAHE (clip {clahe['clip_limit']:g}, {clahe['tiles']} tiles a side)")
     return ", ".join(part for part in parts if part)

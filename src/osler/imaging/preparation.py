@@ -1,15 +1,15 @@
 """What is done to an image's pixels before any model sees them; the same code, with the same numbers, in training and service.
 
 The order is fixed: orient (done while reading) → gray → range → CLAHE → resize. Where low values are meant to be bright, 0–255 is
-turned round at the end of range. The result is uint8 from 0 to 255; shifting and scaling to a network's mean and SD happens
-inside the model, so that an exported model carries it.
+turned round at the end of range. The result is uint8 from 0 to 255, or with `dtype: uint16` the same scale in 257 times finer
+steps, which `depth.for_network` takes back to 0–255. Shifting and scaling to a network's mean and SD happens inside the model,
+so that an exported model carries it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,8 +20,10 @@ import numpy as np
 import pydantic
 from numpy.typing import NDArray
 
-from osler.config import ClaheConfig, PercentileRange, PreparationConfig
+from osler.config import PercentileRange, PreparationConfig
 from osler.errors import DataError
+from osler.imaging.clahe import equalise
+from osler.imaging.depth import STEPS, TOPS, Depth, Levels
 from osler.imaging.masks import IGNORED, resample_planes
 from osler.imaging.raw import RawImage
 from osler.imaging.scaling import scale
@@ -36,7 +38,6 @@ USUAL_MASK_SIZE = 512
 """Of images whose masks are predicted: a lesion must still be there after resizing."""
 
 SCHEMA = "osler.preparation/1"
-_THIS_THREAD = threading.local()
 
 
 @dataclass(frozen=True)
@@ -68,24 +69,29 @@ class Preparation:
         """(C, H, W) of the result."""
         return self.channels, self.size, self.size
 
-    def apply(self, raw: RawImage) -> NDArray[np.uint8]:
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the result."""
+        return np.dtype(self.config.dtype)
+
+    def apply(self, raw: RawImage) -> Levels:
         """Prepares one image.
 
         Colour becomes gray by the weights of ITU-R BT.601 where one channel is asked; where three are, colour stays, CLAHE
         works on the lightness of CIELAB alone, and gray images are repeated.
 
         Returns:
-            (C, H, W) uint8 from 0 to 255, contiguous; with `fit: pad`, 0 beside the image.
+            (C, H, W) from 0 to 255, or to 65535 with `dtype: uint16`, contiguous; with `fit: pad`, 0 beside the image.
 
         Raises:
             DataError: the pixels do not fit `preparation.range`; the message gives the choices, and no name: the caller knows it.
         """
         pixels = _gray(raw.pixels) if self.channels == 1 else raw.pixels
-        image = _to_bytes(pixels, raw, self.config)
+        image = _to_levels(pixels, raw, self.config)
         if raw.inverted:
-            image = 255 - image
+            image = TOPS[self.config.dtype] - image
         if self.config.clahe is not None:
-            image = _equalise(image, self.config.clahe)
+            image = equalise(image, self.config.clahe)
         image = _fit(image, self.config)
         if image.ndim == 2:
             return np.repeat(image[None], self.channels, axis=0)
@@ -123,8 +129,13 @@ class Preparation:
 
     @cached_property
     def _fingerprint(self) -> str:
-        text = json.dumps([SCHEMA, self.config.model_dump(mode="json"), _opencv_major(), self.golden], sort_keys=True)
+        text = json.dumps([SCHEMA, self._parameters, _opencv_major(), self.golden], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    @property
+    def _parameters(self) -> dict[str, Any]:
+        """The parameters as JSON has them. Bytes go without saying: what was prepared before there was a choice is found."""
+        return self.config.model_dump(mode="json", exclude={"dtype"} if self.config.dtype == "uint8" else None)
 
     @cached_property
     def golden(self) -> str:
@@ -133,11 +144,22 @@ class Preparation:
 
     def describe(self) -> dict[str, Any]:
         """The preparation for a model's card: parameters, meaning, and what it gave here."""
+        dtype = self.config.dtype
+        output: dict[str, Any] = {
+            "dtype": dtype,
+            "shape": list(self.shape),
+            "low": 0,
+            "high": TOPS[dtype],
+            "layout": "CHW",
+            "colours": "RGB",
+        }
+        if dtype == "uint16":
+            output["network"] = {"dtype": "float32", "divided_by": STEPS}
         return {
             "schema": SCHEMA,
-            **self.config.model_dump(mode="json"),
+            **self._parameters,
             "order": ["orient", "gray", "range", "clahe", "resize"],
-            "output": {"dtype": "uint8", "shape": list(self.shape), "low": 0, "high": 255, "layout": "CHW", "colours": "RGB"},
+            "output": output,
             "opencv": _opencv_major(),
             "golden": self.golden,
             "fingerprint": self.fingerprint(),
@@ -158,9 +180,9 @@ class Preparation:
                 "Use the version of Osler that wrote the card."
             )
         try:
-            config = PreparationConfig.model_validate(
-                {field: description[field] for field in PreparationConfig.model_fields}, strict=False
-            )
+            stated = {"dtype": "uint8", **description}
+            parameters = {field: stated[field] for field in PreparationConfig.model_fields}
+            config = PreparationConfig.model_validate(parameters, strict=False)
         except KeyError as error:
             raise DataError(f"preparation of the card: {error} is missing. Export the model again.") from error
         except pydantic.ValidationError as error:
@@ -193,29 +215,37 @@ def _gray(pixels: NDArray[Any]) -> NDArray[Any]:
     return pixels if pixels.ndim == 2 else np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
 
 
-def _to_bytes(pixels: NDArray[Any], raw: RawImage, config: PreparationConfig) -> NDArray[np.uint8]:
-    """Maps [low, high] of `preparation.range` to 0–255 linearly, or by the image's window; what lies outside is clipped."""
+def _to_levels(pixels: NDArray[Any], raw: RawImage, config: PreparationConfig) -> Levels:
+    """Maps [low, high] of `preparation.range` to 0–255 linearly, or by the image's window; what lies outside is clipped.
+
+    With `dtype: uint16`, to 0–65535.
+    """
     if config.range is None or (config.range == "window" and raw.window is None):
         if pixels.dtype == np.uint8:
-            return pixels.astype(np.uint8, copy=False)
+            return pixels.astype(np.uint8, copy=False) if config.dtype == "uint8" else pixels.astype(np.uint16) * np.uint16(STEPS)
         raise DataError(_unstated(pixels, config))
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         bad = int((~np.isfinite(pixels)).sum())
         raise DataError(f"{bad} of {pixels.size} pixel values are NaN or infinite. Replace them in the file.")
-    shades = raw.window.shades if config.range == "window" and raw.window is not None else _linear(pixels, raw, config)
+    window = raw.window if config.range == "window" else None
+    shades = _linear(pixels, raw, config) if window is None else _windowed(window, config)
     if pixels.dtype.kind == "f":
         return shades(pixels)
     # Every value that the type can take is mapped once, and the pixels look theirs up.
     return np.take(shades(np.arange(np.iinfo(pixels.dtype).max + 1)), pixels)
 
 
-def _linear(pixels: NDArray[Any], raw: RawImage, config: PreparationConfig) -> Callable[[NDArray[Any]], NDArray[np.uint8]]:
+def _windowed(window: Window, config: PreparationConfig) -> Callable[[NDArray[Any]], Levels]:
+    return lambda values: window.shades(values, config.dtype)
+
+
+def _linear(pixels: NDArray[Any], raw: RawImage, config: PreparationConfig) -> Callable[[NDArray[Any]], Levels]:
     low, high = _limits(pixels, raw, config)
-    return lambda values: _scaled(values, low, high)
+    return lambda values: _scaled(values, low, high, config.dtype)
 
 
 def _limits(pixels: NDArray[Any], raw: RawImage, config: PreparationConfig) -> tuple[float, float]:
-    """The values that become 0 and 255."""
+    """The values that become black and white."""
     if isinstance(config.range, tuple):
         return config.range
     if isinstance(config.range, PercentileRange):
@@ -238,34 +268,17 @@ def _unstated(pixels: NDArray[Any], config: PreparationConfig) -> str:
     )
 
 
-def _scaled(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
-    """Linear, [low, high] → [0, 255], rounded half to even; all 0 where low equals high, as in a constant image's percentiles.
+def _scaled(values: NDArray[Any], low: float, high: float, dtype: Depth = "uint8") -> Levels:
+    """Linear, [low, high] → the whole type, rounded half to even; 0 where low equals high, as in a constant image's percentiles.
 
     >>> _scaled(np.array([-1.0, 0.0, 2.0, 4.0, 9.0]), 0.0, 4.0).tolist()
     [0, 0, 128, 255, 255]
     """
     if not low < high:
-        return np.zeros(values.shape, np.uint8)
-    scaled = (values.astype(np.float64) - low) * (255.0 / (high - low))
-    return np.rint(np.clip(scaled, 0.0, 255.0)).astype(np.uint8)
-
-
-def _equalise(image: NDArray[np.uint8], config: ClaheConfig) -> NDArray[np.uint8]:
-    """CLAHE of a gray image, or of the lightness (L of CIELAB) of a colour one, whose hues it keeps."""
-    clahe = _clahe(config.clip_limit, config.tiles)
-    if image.ndim == 2:
-        return np.asarray(clahe.apply(image), np.uint8)
-    lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
-    lab[..., 0] = clahe.apply(np.ascontiguousarray(lab[..., 0]))
-    return np.asarray(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), np.uint8)
-
-
-def _clahe(clip_limit: float, tiles: int) -> Any:
-    """One object a thread and setting: making it costs more than small images do, and it is not safe between threads."""
-    made: dict[tuple[float, int], Any] = _THIS_THREAD.__dict__.setdefault("clahe", {})
-    if (clip_limit, tiles) not in made:
-        made[clip_limit, tiles] = cv2.createCLAHE(clipLimit=clip_limit, tileGridSize=(tiles, tiles))
-    return made[clip_limit, tiles]
+        return np.zeros(values.shape, dtype)
+    top = float(TOPS[dtype])
+    scaled = (values.astype(np.float64) - low) * (top / (high - low))
+    return np.rint(np.clip(scaled, 0.0, top)).astype(dtype)
 
 
 def _placed(height: int, width: int, config: PreparationConfig) -> tuple[int, int, int, int]:
@@ -278,13 +291,13 @@ def _placed(height: int, width: int, config: PreparationConfig) -> tuple[int, in
     return (size - inner[0]) // 2, (size - inner[1]) // 2, *inner
 
 
-def _fit(image: NDArray[np.uint8], config: PreparationConfig) -> NDArray[np.uint8]:
+def _fit(image: Levels, config: PreparationConfig) -> Levels:
     """Scales an image to its place, on black."""
     top, left, height, width = _placed(image.shape[0], image.shape[1], config)
     inner = scale(image, width, height)
     if config.fit == "stretch":
         return inner
-    canvas = np.zeros((int(config.size), int(config.size), *image.shape[2:]), np.uint8)
+    canvas = np.zeros((int(config.size), int(config.size), *image.shape[2:]), image.dtype)
     canvas[top : top + height, left : left + width] = inner
     return canvas
 

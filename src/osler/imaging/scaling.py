@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 __all__ = ["scale"]
 
-Kind = TypeVar("Kind", np.uint8, np.float32)
+Kind = TypeVar("Kind", bound=np.uint8 | np.uint16 | np.float32)
 
 
 def scale(image: NDArray[Kind], width: int, height: int) -> NDArray[Kind]:

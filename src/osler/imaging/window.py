@@ -11,6 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from osler.imaging.depth import TOPS, Depth, Levels
+
 __all__ = ["Window"]
 
 
@@ -39,8 +41,8 @@ class Window:
         """
         return cls("linear_exact", low / 2 + high / 2, max(high - low, float(np.finfo(np.float64).tiny)))
 
-    def shades(self, values: NDArray[Any]) -> NDArray[np.uint8]:
-        """0 to 255 for each value, rounded half to even.
+    def shades(self, values: NDArray[Any], dtype: Depth = "uint8") -> Levels:
+        """0 to 255 for each value, or 0 to 65535 of 16 bits, rounded half to even.
 
         >>> Window("linear", 2048, 4096).shades(np.array([0, 4095])).tolist()
         [0, 255]
@@ -49,7 +51,7 @@ class Window:
         >>> Window("table", 100, table=np.array([0.0, 51.0, 255.0])).shades(np.array([7, 101, 900])).tolist()
         [0, 51, 255]
         """
-        return np.rint(self._shares(values.astype(np.float64)) * 255.0).astype(np.uint8)
+        return np.rint(self._shares(values.astype(np.float64)) * float(TOPS[dtype])).astype(dtype)
 
     def _shares(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         if self.shape == "table":

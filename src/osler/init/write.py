@@ -168,7 +168,7 @@ def image_lines(look: Look, size: int, why: str) -> Iterator[str]:
 
 
 def _range_line(look: Look) -> Iterator[str]:
-    """How values become 0–255, where it must be said."""
+    """How values become 0–255, where it must be said, and how their depth is kept."""
     bits = look.bits()
     deep = {info.format for info in look.infos if info.bits > 8}
     if deep == {"dicom"} or {info.format for info in look.infos} == {"dicom"}:
@@ -182,6 +182,8 @@ def _range_line(look: Look) -> Iterator[str]:
         else:
             found = f"{max(bits)} bits, but values up to {look.highest:g}: these are {used}-bit data"
             yield yaml_line("range", [0, 2**used - 1], found)
+    if max(bits) > 8 and (look.highest > 255 or look.highest != int(look.highest)):
+        yield "  # dtype: uint16 keeps more than 8 of these bits, for twice the disk; docs/data.md says when that helps"
 
 
 def stem_of(source: Path | str) -> str:

@@ -13,6 +13,7 @@ from osler.data.batches import Batch, TrainBatches
 from osler.data.cache import PackedCache, cache_folder, open_cache
 from osler.data.load import Data
 from osler.errors import DataError
+from osler.imaging.depth import Levels
 from osler.imaging.preparation import Preparation
 from osler.imaging.read import RawImage
 from osler.look.choice import Chosen
@@ -95,8 +96,8 @@ def as_file(raw: RawImage) -> tuple[Pixels, str]:
 
 def prepared(ready: Ready, row: int) -> Shown:
     """A prepared image with its masks."""
-    planes, channels = ready.cache.gather(np.array([row]))[0], ready.cache.channels
-    return Shown(planes[:channels], planes[channels:] if ready.data.source.masks is not None else None, row)
+    cache = ready.cache
+    return Shown(cache.pictures([row])[0], None if ready.data.source.masks is None else cache.masks([row])[0], row)
 
 
 def augmented(config: Config, ready: Ready, rows: NDArray[np.intp], epochs: int) -> list[list[Shown]]:
@@ -142,7 +143,7 @@ def _batches(
 ) -> TrainBatches:
     """The loader that training has, over these rows; images are prepared as they are asked for."""
 
-    def gather(asked: NDArray[np.intp]) -> Pixels:
+    def gather(asked: NDArray[np.intp]) -> Levels:
         ready.cache.ensure(asked)
         return ready.cache.gather(asked)
 

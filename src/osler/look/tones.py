@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osler.data.cache import PackedCache
+from osler.imaging.depth import STEPS, Fed, Levels, for_eye, for_network
 
 __all__ = ["BINS", "Tones", "likeness", "measure_tones"]
 
@@ -26,7 +27,7 @@ class Tones:
     Attributes:
         histogram: (n, BINS) share of the pixels in each part of 0 to 255, all channels together.
         mean, sd: (n,) of the pixel values.
-        black, white: (n,) share of the pixels at 0, and at 255.
+        black, white: (n,) share of the pixels at 0, and at 255; as are all shares, of bytes.
         thumbs: (n, THUMB * THUMB) the images in gray, very small, each with mean 0 and length 1; 0 where it is constant.
     """
 
@@ -43,22 +44,24 @@ class Tones:
 
 def measure_tones(cache: PackedCache, rows: NDArray[np.intp]) -> Tones:
     """The tones of prepared images; a few are in memory at a time."""
-    step = max(1, _AT_ONCE // int(np.prod(cache.shape)))
+    step = max(1, _AT_ONCE // cache.store.geometry.row_bytes)
     parts = [_measure(cache.gather(rows[start : start + step])[:, : cache.channels]) for start in range(0, len(rows), step)]
     return Tones(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in Tones.__dataclass_fields__})
 
 
-def _measure(images: NDArray[np.uint8]) -> Tones:
-    counts = np.stack([np.bincount(image.ravel(), minlength=256) for image in images]).astype(np.float64)
+def _measure(images: Levels) -> Tones:
+    counts = np.stack([np.bincount(for_eye(image).ravel(), minlength=256) for image in images]).astype(np.float64)
     shares = counts / counts.sum(axis=1, keepdims=True)
     values = np.arange(256.0)
     mean = shares @ values
     sd = np.sqrt(np.maximum(shares @ values**2 - mean**2, 0.0))
-    small = np.stack([_thumb(image) for image in images])
+    if images.dtype != np.uint8:  # what is within one step of bytes is no constant image
+        sd = np.array([image.std(dtype=np.float64) for image in images]) / STEPS
+    small = np.stack([_thumb(for_network(image)) for image in images])
     return Tones(shares.reshape(len(images), BINS, -1).sum(axis=2), mean, sd, shares[:, 0], shares[:, 255], small)
 
 
-def _thumb(image: NDArray[np.uint8]) -> Floats:
+def _thumb(image: Fed) -> Floats:
     gray = image.mean(axis=0) if len(image) > 1 else image[0]
     small = cv2.resize(gray.astype(np.float32), (THUMB, THUMB), interpolation=cv2.INTER_AREA).astype(np.float64).ravel()
     small -= small.mean()

@@ -199,8 +199,10 @@ class Gaps:
             return math.nan
 
         def above(factor: float) -> bool:
-            mean = (self.weights * _folded_mean(factor * profile, self.noise)).sum()
             distances = factor * profile
+            mean = (self.weights * _folded_mean(distances, self.noise)).sum()
+            if not steps:  # the estimate itself, asked for every class of every epoch, needs no error
+                return bool(mean >= plugin)
             variance = distances**2 + self.spread**2 - _folded_mean(distances, self.spread) ** 2
             error = math.sqrt(self.across * float((self.weights**2 * variance).sum()))
             return bool(mean + steps * error >= plugin)

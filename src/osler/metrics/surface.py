@@ -77,7 +77,8 @@ def border_distances(truth: Mask, called: Mask, spacing: Sequence[float] = (1.0,
     first, second = border(truth[box]), border(called[box])
     height, width = spacing
     if math.isclose(height, width, rel_tol=1e-6):
-        return _distances_to(second)[first] * np.float32(height), _distances_to(first)[second] * np.float32(height)
+        there, back = (_exact(_distances_to(second)[first]), _exact(_distances_to(first)[second]))
+        return there * np.float32(height), back * np.float32(height)
     return _nearest(first, second, spacing), _nearest(second, first, spacing)
 
 
@@ -103,10 +104,15 @@ def _box(mask: Mask) -> tuple[slice, slice]:
 
 
 def _distances_to(pixels: Mask) -> Distances:
-    """(H, W) distance of each pixel to the nearest of some, in pixels; exact."""
+    """(H, W) distance of each pixel to the nearest of some, in pixels; exact but for the last bits, which vary by call."""
     import cv2
 
     return np.asarray(cv2.distanceTransform((~pixels).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE))
+
+
+def _exact(distances: Distances) -> Distances:
+    """The same as roots of whole numbers, which distances between centres of pixels are: equal masks have equal figures."""
+    return np.asarray(np.sqrt(np.rint(np.square(distances, dtype=np.float64))), dtype=np.float32)
 
 
 def _nearest(start: Mask, end: Mask, spacing: Sequence[float]) -> Distances:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osler.errors import ModelError
+from osler.imaging.depth import Fed
 from osler.imaging.read import RawImage
 from osler.metrics.decision import decide
 from osler.metrics.weights import Kind
@@ -33,8 +34,8 @@ __all__ = ["Prediction", "Predictor", "Session", "probabilities_of", "write_pred
 class Session(Protocol):
     """A network ready to run."""
 
-    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Logits float32 of prepared images (B, C, H, W) uint8: (B, K), or of a segmenter (B, K, H, W)."""
+    def run(self, images: Fed) -> NDArray[np.float32]:
+        """Logits float32 of prepared images (B, C, H, W), 0 to 255 as uint8 or float32: (B, K), or (B, K, H, W) of masks."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osler.errors import ModelError
+from osler.imaging.depth import Fed, for_eye
 from osler.imaging.preparation import Preparation
 from osler.imaging.read import RawImage
 from osler.metrics.overlap import class_logits, one_class
@@ -114,7 +115,7 @@ class SegmentationPredictor:
                 notes=(*one.notes, *_notes_on(one.raw), *self.notes),
             )
 
-    def _logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _logits(self, images: Fed) -> NDArray[np.float32]:
         """(B, K, size, size) of prepared images."""
         logits = logit_maps(self.session.run, images, **self.card.prediction, batch=self.batch_size)
         expected = (len(images), len(self.card.classes), *images.shape[2:])
@@ -197,8 +198,8 @@ def _notes_on(raw: RawImage) -> tuple[str, ...]:
     return (f"areas are {where}, not in the patient",)
 
 
-def _picture(raw: RawImage, pixels: NDArray[np.uint8], preparation: Preparation) -> NDArray[np.uint8]:
+def _picture(raw: RawImage, pixels: Fed, preparation: Preparation) -> NDArray[np.uint8]:
     if raw.pixels.dtype == np.uint8 and raw.window is None and not raw.inverted:
         return np.asarray(raw.pixels)
-    planes = restored(pixels, (raw.pixels.shape[0], raw.pixels.shape[1]), preparation)
+    planes = restored(for_eye(pixels), (raw.pixels.shape[0], raw.pixels.shape[1]), preparation)
     return np.ascontiguousarray(planes.transpose(1, 2, 0)) if len(planes) == 3 else np.asarray(planes[0])

@@ -8,10 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from osler.errors import DataError, ModelError
+from osler.imaging.depth import Fed, for_network
 from osler.imaging.preparation import Preparation
 from osler.imaging.read import RawImage, read_image
 from osler.runs.card import Card
@@ -25,14 +23,14 @@ class Prepared:
 
     Attributes:
         name: the file's path, or what the caller named the image.
-        pixels: (C, H, W) uint8, or None where there is an error.
+        pixels: (C, H, W) of 0 to 255, uint8 or float32 by the preparation, or None where there is an error.
         raw: what was read, where the caller keeps it.
         error: why there are no pixels, or None.
         notes: what was adapted while the image was read.
     """
 
     name: str
-    pixels: NDArray[np.uint8] | None
+    pixels: Fed | None
     raw: RawImage | None
     error: str | None
     notes: tuple[str, ...]
@@ -89,6 +87,7 @@ class Preparing:
     def _prepare(self, name: str, image: Path | str | RawImage) -> Prepared:
         try:
             raw = image if isinstance(image, RawImage) else read_image(Path(image))
-            return Prepared(name, self.preparation.apply(raw), raw if self._keep_raw else None, None, raw.notes)
+            pixels = for_network(self.preparation.apply(raw))
+            return Prepared(name, pixels, raw if self._keep_raw else None, None, raw.notes)
         except DataError as error:
             return Prepared(name, None, None, str(error), ())

@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from osler.imaging.depth import Fed
+
 __all__ = ["FLIPS", "Run", "logit_maps", "tiled"]
 
-Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""Prepared images (B, C, H, W) uint8 to logits (B, K, H, W) float32."""
+Run = Callable[[Fed], NDArray[np.float32]]
+"""Prepared images (B, C, H, W), 0 to 255 in uint8 or float32, to logits (B, K, H, W) float32."""
 
 FLIPS = ((), (3,), (2,), (2, 3))
 """Axes of a batch along which it is mirrored, with `flips`: not at all, left-right, up-down, both."""
@@ -32,7 +34,7 @@ last tile is full."""
 
 def logit_maps(
     run: Run,
-    images: NDArray[np.uint8],
+    images: Fed,
     tile: int | None = None,
     overlap: float = 0.5,
     flips: bool = False,
@@ -55,7 +57,7 @@ def logit_maps(
 
 def tiled(
     run: Run,
-    image: NDArray[np.uint8],
+    image: Fed,
     tile: int,
     overlap: float = 0.5,
     flips: bool = False,
@@ -102,7 +104,7 @@ def tiled(
     return total[:, :height, :width]
 
 
-def _mirrored(run: Run, images: NDArray[np.uint8], flips: bool) -> NDArray[np.float32]:
+def _mirrored(run: Run, images: Fed, flips: bool) -> NDArray[np.float32]:
     """Logits of a batch; with `flips` the mean over its mirror images, each turned back."""
     if not flips:
         return run(images)

@@ -8,10 +8,10 @@ count from 1 and stand once each, in order:
      "learning_rate": {"start": 1e-3, "end": 9e-4},
      "train": SPLIT, "val": SPLIT,
      "optimization": {"gradient_norm": {"median", "p90", "max", "clipped_share"}, "update_ratio": {"median", "max"},
-                      "skipped_steps": 0},
+                      "without_gradient": 0.0, "first_loss": {"value", "se"}, "skipped_steps": 0},
      "sampling": {"distinct", "repeated", "batches_without_positives": {"NAME": share}},
      "train_mode_loss": {"train_mode", "eval_mode", "n"},
-     "input": {"mean", "sd"},
+     "input": {"mean", "sd", "black", "white"},
      "monitor": {"name", "value", "best", "best_epoch", "improved"},
      "seconds": {"data", "step", "evaluation", "epoch"}, "memory": {"peak_mb"}}
 
@@ -27,14 +27,22 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from osler.errors import RunError
 from osler.files import strict_json, write_text
 
-__all__ = ["VITALS_SCHEMA", "append_vitals", "flatten", "keep_vitals_before", "read_vitals", "write_metrics_csv"]
+__all__ = [
+    "VITALS_SCHEMA",
+    "MetricsTable",
+    "append_vitals",
+    "flatten",
+    "keep_vitals_before",
+    "read_vitals",
+    "write_metrics_csv",
+]
 
 VITALS_SCHEMA = "osler.vitals/1"
 
@@ -99,12 +107,43 @@ def flatten(vitals: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def write_metrics_csv(path: Path, epochs: Iterable[Mapping[str, Any]]) -> None:
-    """Writes all epochs as a table: a column for each figure, empty where it is undefined."""
+def write_metrics_csv(path: Path, epochs: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Writes all epochs as a table: a column for each figure, empty where it is undefined; returns the columns."""
     rows = [flatten(vitals) for vitals in epochs]
     columns = list(dict.fromkeys(name for row in rows for name in row))
+    write_text(path, _csv([dict(zip(columns, columns, strict=True)), *rows], columns))
+    return columns
+
+
+def _csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
     writer.writerows({name: "" if value is None else value for name, value in row.items()} for row in rows)
-    write_text(path, text.getvalue())
+    return text.getvalue()
+
+
+class MetricsTable:
+    """metrics.csv of a run that goes on: an epoch adds its line; only one with a new figure has all lines written again.
+
+    Args:
+        path: of the table.
+        before: earlier epochs that are gone on from.
+
+    Attributes:
+        epochs: all so far.
+    """
+
+    def __init__(self, path: Path, before: Iterable[Mapping[str, Any]]) -> None:
+        self._path = path
+        self.epochs = list(before)
+        self._columns: list[str] = []
+
+    def add(self, vitals: Mapping[str, Any]) -> None:
+        """Takes an epoch; what a kill may cut short of its line is written again when the run goes on."""
+        self.epochs.append(vitals)
+        row = flatten(vitals)
+        if not row.keys() <= set(self._columns) or not self._path.exists():
+            self._columns = write_metrics_csv(self._path, self.epochs)
+            return
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(_csv([row], self._columns))

@@ -17,6 +17,7 @@ from osler.data.load import Data
 from osler.data.masks_prepared import PreparedMasks
 from osler.data.samples import IGNORED, Samples
 from osler.data.unaugmented import drawn_pixels, plain_batches
+from osler.imaging.depth import Fed
 from osler.imaging.preparation import Preparation
 from osler.losses import DeepSupervision, LossTerms, build_mask_loss
 from osler.metrics.cases import CaseTable, PixelCounts
@@ -124,7 +125,7 @@ class Segmentation(Task):
             whole: Tensor = model(images)
             return whole
 
-        def run(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+        def run(tiles: Fed) -> NDArray[np.float32]:
             found: NDArray[np.float32] = model(torch.from_numpy(tiles).to(images.device)).float().cpu().numpy()
             return found
 

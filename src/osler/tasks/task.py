@@ -47,10 +47,12 @@ class Outputs(ABC):
     Attributes:
         tensors: name to batches; always with "values" and "weights" (B,), the loss terms.
         rows: source rows (B,) of each batch.
+        positions: places (B,) of each batch's samples in the epoch's global order.
     """
 
     tensors: dict[str, list[Tensor]] = field(default_factory=dict)
     rows: list[NDArray[np.intp]] = field(default_factory=list)
+    positions: list[NDArray[np.intp]] = field(default_factory=list)
 
     @abstractmethod
     def add(self, logits: Tensor, batch: Batch, terms: LossTerms) -> None:
@@ -60,6 +62,7 @@ class Outputs(ABC):
         for name, tensor in {**tensors, "values": terms.told, "weights": terms.weights}.items():
             self.tensors.setdefault(name, []).append(tensor.detach())
         self.rows.append(batch.rows)
+        self.positions.append(batch.positions)
 
     def recent_loss(self, batches: int = 20) -> float:
         """Mean loss of the last batches."""
@@ -73,24 +76,25 @@ class Outputs(ABC):
     def load(self, state: Mapping[str, Tensor], device: torch.device) -> None:
         """Takes back what `state` kept."""
         if state:
-            self.tensors = {name: [tensor.to(device)] for name, tensor in state.items() if name != "rows"}
-            self.rows = [state["rows"].numpy()]
+            self.tensors = {name: [tensor.to(device)] for name, tensor in state.items() if name not in ("rows", "positions")}
+            self.rows, self.positions = [state["rows"].numpy()], [state["positions"].numpy()]
 
     def arrays(self) -> Arrays:
-        """Each list joined in numpy, (n, ...), and rows (n,)."""
+        """Each list joined in numpy, (n, ...), and rows and positions (n,)."""
         arrays: Arrays = {name: torch.cat(tensors).cpu().numpy() for name, tensors in self.tensors.items()}
-        arrays["rows"] = np.concatenate(self.rows)
+        arrays["rows"], arrays["positions"] = np.concatenate(self.rows), np.concatenate(self.positions)
         return arrays
 
     def gathered(self) -> Arrays:
-        """`arrays` of all ranks together, in the order of ranks; the same on each."""
+        """`arrays` of all ranks together in the epoch's global order, which is that of one rank alone; the same on each."""
         own = self.arrays() if self.rows else {}  # a rank may have no sample of a small split
         if not dist.is_initialized():
             return own
         every: list[Arrays] = [{} for _ in range(dist.get_world_size())]
         dist.all_gather_object(every, own)
         filled = [part for part in every if part]
-        return {name: np.concatenate([part[name] for part in filled]) for name in filled[0]}
+        order = np.argsort(np.concatenate([part["positions"] for part in filled]), kind="stable")
+        return {name: np.concatenate([part[name] for part in filled])[order] for name in filled[0]}
 
 
 class Task(ABC):

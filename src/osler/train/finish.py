@@ -56,8 +56,7 @@ def keep_labels(
     for split, split_batches in (("val", batches.val), ("test", batches.test)):
         if split_batches is not None:
             arrays = evaluate(task, split_batches, state).gathered()
-            order = np.argsort(arrays["rows"], kind="stable")
-            predictions[split] = predictions_of(data.source, arrays["rows"][order], arrays["logits"][order])
+            predictions[split] = predictions_of(data.source, arrays["rows"], arrays["logits"])
     if not state.machine.ranks.first:
         return None
     for split, predicted in predictions.items():

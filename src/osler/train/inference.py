@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from osler.config import Config, load_config
+from osler.config import Config
 from osler.data.cache import PackedCache
+from osler.data.elsewhere import load_elsewhere
 from osler.data.load import Data
 from osler.data.samples import Samples
-from osler.data.sources import load_source
 from osler.errors import RequestError
+from osler.imaging.depth import Fed
 from osler.metrics.overlap import level_at
 from osler.models.classifier import ModelSpec, build_model
 from osler.models.network import Network
@@ -36,15 +37,16 @@ BATCH = 64
 
 
 class TorchSession:
-    """A model behind the `Session` protocol: uint8 images (B, C, H, W) to float32 logits (B, K), or (B, K, H, W) of masks."""
+    """A model behind the `Session` protocol: images (B, C, H, W), 0 to 255, to float32 logits (B, K); of masks (B, K, H, W)."""
 
     def __init__(self, model: Network, device: torch.device) -> None:
         self.model = model.to(device).eval()
         self.device = device
 
     @torch.inference_mode()
-    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def run(self, images: Fed) -> NDArray[np.float32]:
         """Logits of prepared images."""
+        assert images.dtype != np.uint16, "16 bits come by osler.imaging.depth.for_network, on the scale of 0 to 255"
         logits: NDArray[np.float32] = self.model(torch.from_numpy(images).to(self.device)).float().cpu().numpy()
         return logits
 
@@ -130,25 +132,13 @@ def _data(run: RunFolder, config: Config, source: Path | None) -> Data:
     if source is None:
         own = load_same_data(run, config)
         return replace(own, rows={split: rows for split, rows in own.rows.items() if split != "train"})
-    if config.data.source == "phantom" and source.suffix not in (".yaml", ".yml"):
-        raise RequestError(
-            f"--data {source}: this run's data are synthetic and lie in no file; give a config (.yaml) with a data section."
-        )
-    if source.suffix in (".yaml", ".yml"):
-        section = load_config(source).data
-    else:
-        # What lies elsewhere, images or masks, is of the run's own set: equal names would be taken for equal images.
-        masks = config.data.masks.model_copy(update={"path": None})
-        changed = {"path": source.absolute(), "image_root": None, "split_column": None, "masks": masks}
-        section = config.data.model_copy(update=changed)
-    section = section.model_copy(update={"classes": config.data.classes, "task": config.data.task})
-    samples = load_source(section)
+    samples = load_elsewhere(config, source)
     return Data(samples, {"data": np.arange(len(samples))}, "none", samples.notes)
 
 
 def _predict(data: Data, split: str, cache: PackedCache, session: TorchSession) -> Predictions:
     rows = data.rows[split]
-    parts = [session.run(cache.gather(rows[start : start + BATCH])) for start in range(0, len(rows), BATCH)]
+    parts = [session.run(cache.images(rows[start : start + BATCH])) for start in range(0, len(rows), BATCH)]
     return predictions_of(data.source, rows, np.concatenate(parts))
 
 

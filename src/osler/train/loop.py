@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from osler.data.batches import Batch, EvalBatches, TrainBatches
 from osler.errors import OslerError
+from osler.losses.terms import LossTerms
 from osler.tasks.task import Means, Outputs, Task
 from osler.train.plan import learning_parameters
-from osler.train.state import TrainingState
+from osler.train.state import EpochRecord, TrainingState
+from osler.train.update import update_ratio, without_gradient
 
 __all__ = ["BatchNews", "NonFiniteLossError", "StepWatcher", "evaluate", "train_epoch", "train_mode_gap"]
 
@@ -25,6 +27,8 @@ SMALLEST_SCALE = 1.0
 """fp16's loss scale falls while gradients overflow; below this the loss itself does."""
 UPDATES_MEASURED = 8
 """Steps an epoch whose update is compared with the weights: each costs a copy of them."""
+BLACK, WHITE = 2.0, 253.0
+"""Ends of the range of pixels, with room for what augmentation does to them."""
 
 
 class NonFiniteLossError(OslerError):
@@ -106,11 +110,25 @@ def _backward(task: Task, network: nn.Module, batch: Batch, state: TrainingState
     record.outputs.add(logits, batch, terms)
     record.without_positives.append(task.without_positives(batch))
     record.batches += 1
+    if state.position.step == 0 and batch.index == 0:
+        record.first_losses.append(_first_loss(terms))
     if record.batches <= UPDATES_MEASURED:
-        images = batch.images.detach().float()
-        record.input_means.append(images.mean())
-        record.input_squares.append((images**2).mean())
+        _measure_input(batch.images.detach().float(), record)
     return task.means(logits, batch)
+
+
+@torch.no_grad()
+def _first_loss(terms: LossTerms) -> Tensor:
+    """(2,) loss of the batch that the untouched network saw, and its standard error over the samples; NaN for one sample."""
+    values = terms.told / terms.weights.clamp_min(1e-12)
+    return torch.stack([terms.told.sum() / terms.weights.sum().clamp_min(1e-12), values.std() / math.sqrt(len(values))])
+
+
+def _measure_input(images: Tensor, record: EpochRecord) -> None:
+    """Adds what the model received: (B, C, H, W) pixels in 0–255."""
+    record.input_means.append(images.mean())
+    record.input_squares.append((images**2).mean())
+    record.input_ends.append(torch.stack([(images <= BLACK).float().mean(), (images >= WHITE).float().mean()]))
 
 
 def _seed(*parts: int) -> None:
@@ -143,19 +161,13 @@ def _step(state: TrainingState, measure: bool) -> None:
     state.scaler.step(optimizer)
     state.scaler.update()
     if before:
-        record.update_ratios.append(_update_ratio(before, parameters))
+        record.update_ratios.append(update_ratio(before, parameters))
+        record.without_gradient.append(without_gradient(parameters))
     optimizer.zero_grad(set_to_none=True)
     if finite and state.average is not None:
         state.average.update()
     position.step += 1
     position.step_in_phase += 1
-
-
-@torch.no_grad()
-def _update_ratio(before: list[Tensor], after: Iterable[Tensor]) -> Tensor:
-    """Norm of an update over the norm of the weights before it."""
-    moved = torch._foreach_sub([tensor.detach() for tensor in after], before)
-    return torch.nn.utils.get_total_norm(moved) / torch.nn.utils.get_total_norm(before).clamp_min(1e-12)
 
 
 def _non_finite(what: str, value: float, state: TrainingState, batch: Batch | None) -> str:

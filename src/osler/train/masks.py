@@ -51,8 +51,7 @@ def write_levels(
     """
     rows, settings = data.rows[split], config.prediction
     for part in _parts(numbers, cache):
-        images = np.ascontiguousarray(cache.gather(rows[part])[:, : cache.channels])
-        logits = logit_maps(session.run, images, settings.tile, settings.overlap, settings.flips)
+        logits = logit_maps(session.run, cache.images(rows[part]), settings.tile, settings.overlap, settings.flips)
         for number, image in zip(part.tolist(), logits, strict=True):
             maps.write(number, level_of(class_logits(image, data.source.exclusive)))
 
@@ -91,8 +90,7 @@ def _cases(data: Data, split: str, cache: PackedCache, maps: LevelMaps, levels: 
 
     with ThreadPoolExecutor(usable_cores()) as pool:
         for part in _parts(np.arange(len(rows)), cache):
-            truths = cache.gather(rows[part])[:, cache.channels :]
-            yield from pool.map(measure, part.tolist(), truths)
+            yield from pool.map(measure, part.tolist(), cache.masks(rows[part]))
 
 
 def _parts(numbers: NDArray[np.intp], cache: PackedCache) -> Iterator[NDArray[np.intp]]:

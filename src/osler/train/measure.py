@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +16,7 @@ from osler.tasks.task import Task
 from osler.train.loop import evaluate, train_mode_gap
 from osler.train.machine import peak_memory_mb
 from osler.train.setup import Batches
-from osler.train.state import TrainingState
+from osler.train.state import EpochRecord, TrainingState
 
 __all__ = ["measure"]
 
@@ -73,8 +74,18 @@ def _optimization(state: TrainingState) -> dict[str, Any]:
             "clipped_share": _of(lambda values: np.mean(values > limit), norms) if limit is not None else None,
         },
         "update_ratio": {"median": _of(np.median, ratios), "max": _of(np.max, ratios)},
+        "without_gradient": _of(np.min, _numbers(record.without_gradient)),
+        **_first_loss(record),
         "skipped_steps": record.skipped_steps,
     }
+
+
+def _first_loss(record: EpochRecord) -> dict[str, Any]:
+    """Of the run's first epoch alone."""
+    if not record.first_losses:
+        return {}
+    value, error = record.first_losses[0].tolist()
+    return {"first_loss": {"value": value, "se": error}}
 
 
 def _numbers(tensors: list[Tensor]) -> NDArray[np.float64]:
@@ -96,7 +107,9 @@ def _sampling(rows: NDArray[np.intp], task: Task, state: TrainingState) -> dict[
 
 
 def _input(state: TrainingState) -> Mapping[str, float]:
-    """Mean and standard deviation of the pixels the model received, over the epoch's first batches, in 0–255."""
+    """Pixels that the model received, over the epoch's first batches: mean and spread in 0–255, and the shares at both ends."""
     mean = _numbers(state.record.input_means).mean()
     square = _numbers(state.record.input_squares).mean()
-    return {"mean": float(mean), "sd": float(np.sqrt(max(0.0, square - mean**2)))}
+    black, white = _numbers(state.record.input_ends).mean(axis=0) if state.record.input_ends else (math.nan, math.nan)
+    spread = float(np.sqrt(max(0.0, square - mean**2)))
+    return {"mean": float(mean), "sd": spread, "black": float(black), "white": float(white)}

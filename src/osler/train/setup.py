@@ -117,9 +117,9 @@ def build_batches(config: Config, data: Data, cache: PackedCache, machine: Machi
     )
     size = 2 * training.batch_size if channels is None else eval_batch_size(config)
 
-    def in_order(split: str, count: int | None = None, shared: bool = True) -> EvalBatches:
-        step = slice(place.rank, count, place.world) if shared else slice(0, count)
-        return EvalBatches(cache.gather, data.rows[split][step], data.targets(split)[step], size, machine.device, channels)
+    def in_order(split: str) -> EvalBatches:
+        rows, targets = data.rows[split], data.targets(split)
+        return EvalBatches(cache.gather, rows, targets, size, machine.device, channels, place.rank, place.world)
 
     # Spread over val: in a folder's order the first samples may all be of one class.
     some = np.unique(np.linspace(0, len(data.rows["val"]) - 1, GAP_SAMPLES).astype(int))
@@ -149,7 +149,7 @@ def build_watchers(
     epoch = state.position.epoch
     first = next(iter(batches.train.epoch(epoch)))
     records, board = Records(run, epoch), Board(run.logs, task.classes, first.images, epoch)
-    doctor = DoctorWatch(run, list(records.epochs), config.doctor.on_critical, console)
+    doctor = DoctorWatch(run, records.table.epochs, config.doctor.on_critical, console)
     watchers: list[Watcher] = [signals, records, board, console, doctor, checkpoints]
     if config.doctor.collapse_check is not None:
         watchers.append(Collapse(config.doctor.collapse_check, task.classes, console))

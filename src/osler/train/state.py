@@ -85,6 +85,9 @@ class EpochRecord:
     update_ratios: list[Tensor] = field(default_factory=list)
     input_means: list[Tensor] = field(default_factory=list)
     input_squares: list[Tensor] = field(default_factory=list)
+    input_ends: list[Tensor] = field(default_factory=list)
+    without_gradient: list[Tensor] = field(default_factory=list)
+    first_losses: list[Tensor] = field(default_factory=list)
     without_positives: list[Tensor] = field(default_factory=list)
     batches: int = 0
     skipped_steps: int = 0
@@ -92,7 +95,10 @@ class EpochRecord:
     seconds_step: float = 0.0
 
     _PLAIN = ("batches", "skipped_steps", "seconds_data", "seconds_step")
-    _LISTS = ("gradient_norms", "update_ratios", "input_means", "input_squares", "without_positives")
+    _LISTS = (
+        "gradient_norms", "update_ratios", "input_means", "input_squares", "input_ends", "without_gradient", "first_losses",
+        "without_positives",
+    )  # fmt: skip
 
     def state(self) -> dict[str, Any]:
         """Plain values and tensors on the CPU."""

@@ -30,7 +30,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 
 from osler.errors import RunError
 from osler.runs.folder import RunFolder
-from osler.runs.vitals import append_vitals, flatten, keep_vitals_before, write_metrics_csv
+from osler.runs.vitals import MetricsTable, append_vitals, flatten, keep_vitals_before
 from osler.tasks.task import Means
 from osler.train.loop import BatchNews
 from osler.train.state import TrainingState
@@ -180,12 +180,11 @@ class Records(Watcher):
 
     def __init__(self, run: RunFolder, epoch: int) -> None:
         self.run = run
-        self.epochs: list[Figures] = list(keep_vitals_before(run.vitals_file, epoch))
+        self.table = MetricsTable(run.metrics_file, keep_vitals_before(run.vitals_file, epoch))
 
     def epoch_done(self, state: TrainingState, vitals: Figures, outputs: Mapping[str, np.ndarray[Any, Any]]) -> None:
         append_vitals(self.run.vitals_file, vitals)
-        self.epochs.append(vitals)
-        write_metrics_csv(self.run.metrics_file, self.epochs)
+        self.table.add(vitals)
 
 
 class Board(Watcher):

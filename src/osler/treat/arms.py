@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,14 +13,13 @@ from osler.config import Config, TrialConfig, load_config
 from osler.errors import RunError
 from osler.metrics.intervals import hanley_mcneil_se
 from osler.metrics.proportion import normal_quantile
-from osler.runs.card import Card
 from osler.runs.folder import RunFolder
 from osler.runs.mask_predictions import MaskPredictions
 from osler.runs.predictions import Predictions
 from osler.runs.vitals import read_vitals
 from osler.treat.scores import AnyPredictions
 
-__all__ = ["Arm", "Status", "Trial", "arm_config", "best_monitored", "hopeless", "predictions_of_arm", "thresholds_of_arm"]
+__all__ = ["Arm", "Status", "Trial", "arm_config", "best_monitored", "has_model", "hopeless", "predictions_of_arm"]
 
 Status = Literal["planned", "running", "done", "diverged", "hopeless", "failed", "killed", "out of time"]
 ENDED: tuple[Status, ...] = ("done", "diverged", "hopeless", "failed", "killed")
@@ -134,10 +132,9 @@ def predictions_of_arm(folder: Path, split: str, task: str) -> AnyPredictions | 
     return MaskPredictions.load(path) if task == "segmentation" else Predictions.load(path)
 
 
-def thresholds_of_arm(folder: Path) -> Mapping[str, float | None]:
-    """Class to threshold, chosen on the part of val that chooses; empty where the arm has no card."""
-    run = RunFolder(folder)
-    return Card.from_json(run.read(run.card_file), str(run.card_file)).thresholds if run.card_file.is_file() else {}
+def has_model(folder: Path) -> bool:
+    """Whether the arm left a model that can predict: its card is written with it."""
+    return RunFolder(folder).card_file.is_file()
 
 
 def epochs_of(folder: Path) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from osler.runs.mask_predictions import MaskPredictions
 from osler.runs.predictions import Predictions
 from osler.runs.vitals import VITALS_SCHEMA, read_vitals
 from osler.train.resolve import load_same_data
-from osler.treat.arms import arm_config, thresholds_of_arm
+from osler.treat.arms import arm_config, has_model
 from osler.treat.course import BUDGET, RERUN, Course, first_prescription
 from osler.treat.cures import Halves, cures_of, halves_of
 from osler.treat.found import Outcome, Plan
@@ -277,7 +277,7 @@ def _test(course: Course, attempt: Attempt) -> dict[str, Any]:
         for k in places:
             arm = course.record.groups[name].arms[k]
             out = folder.test / f"{arm.name}.npz"
-            if not out.is_file() and thresholds_of_arm(folder.arm(arm.name)):
+            if not out.is_file() and has_model(folder.arm(arm.name)):
                 job = {"do": "test", "folder": str(folder.arm(arm.name)), "data": str(run.config_file), "out": str(out)}
                 answer = course.runner.run(job, lambda: False)
                 if answer["status"] != "done":

@@ -22,7 +22,7 @@ from osler.treat.arms import Arm, Group, arm_config, best_monitored, hopeless, n
 from osler.treat.chance import random_patch
 from osler.treat.patch import Edit, Patch, apply_patch, next_patch
 from osler.treat.plan import Budget
-from osler.treat.proof import Evidence, Proof, judge
+from osler.treat.proof import Evidence, Proof, compare, judge
 from osler.treat.record import Attempt, Record, TreatmentFolder
 from osler.treat.runner import Runner
 from osler.treat.scores import AnyPredictions, measure_for, score
@@ -101,7 +101,9 @@ class Course:
                 return
             if self._cured(number):
                 break
-        self._end(self.record.why_ended or f"{self.budget.attempts} prescriptions were tried")
+        count = self.budget.attempts
+        tried = "one prescription was tried" if count == 1 else f"{count} prescriptions were tried"
+        self._end(self.record.why_ended or tried)
 
     def _end(self, why: str) -> None:
         self.record.why_ended = why
@@ -133,16 +135,27 @@ class Course:
         return True
 
     def _ground(self, number: int) -> tuple[str, Diagnosis]:
-        """What the next prescription is laid over: the last treated configuration, unless it did worse than the re-run."""
+        """What the next prescription is laid over: the last treated configuration, unless it did worse than the re-run.
+
+        Two arms at chance are above or below each other as a coin falls: worse is what lies below by more than chance.
+        """
         if number == 1:
             return RERUN, self.diagnosis
         last = self.record.attempts[-1]
-        better = not self._chosen(last.group, last.measure) < self._chosen(RERUN, last.measure)
-        if better and not last.ended.startswith("failed"):
+        if not (self._did_worse(last) or last.ended.startswith("failed")):
             return last.group, _diagnosis_of(self.folder.arm(self.record.groups[last.group].arms[0].name))
         return last.onto, self.diagnosis if last.onto == RERUN else _diagnosis_of(
             self.folder.arm(self.record.groups[last.onto].arms[0].name)
         )
+
+    def _did_worse(self, attempt: Attempt) -> bool:
+        """Whether, on the part that chooses, its arms lie below the re-run's with the whole interval."""
+        treated, control = self.record.groups[attempt.group].arms, self.record.groups[RERUN].arms
+        places = [k for k in range(self.record.trial.seeds) if treated[k].measurable and control[k].measurable]
+        if not places:
+            return False
+        said, ran = (self._said_of(name, places, "val") for name in (attempt.group, RERUN))
+        return compare(attempt.measure, self.task, "the re-run", said, ran, self.budget.level).difference.interval.high < 0
 
     def _random(self, number: int, patch: Patch) -> Group:
         drawn = random_patch(self.config, patch.keys, 1000 * self.record.trial.first_seed + number)

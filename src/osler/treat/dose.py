@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from osler.doctor.chart import Chart
 from osler.doctor.findings import Change
@@ -18,6 +19,8 @@ __all__ = ["measured_dose"]
 RATE = "training.learning_rate"
 USUAL = 1e-3
 """Norm of a step over the norm of the weights, of a network that learns."""
+THROWN, SOUND_START = 0.5, 0.03
+"""The largest single step: where it leaves little of the network that it found, and that of a small network's sound start."""
 MOST = 1e6
 
 
@@ -36,10 +39,21 @@ def measured_dose(change: Change, chart: Chart | None) -> Change:
     ratios = chart.points("update_ratio.median")[1]
     if not len(ratios) or not before > 0 or not after > 0:
         return change
-    # A rate that is too high makes the weights grow, and the ratio fall: the first epochs, and the largest, tell.
-    wanted = float(np.clip(USUAL / ratios.max(), 1 / MOST, MOST))
+    steps, usual = _telling_steps(ratios, chart.points("update_ratio.max")[1])
+    wanted = float(np.clip(usual / steps, 1 / MOST, MOST))
     factor = after / before
     if (factor > 1 and wanted <= factor) or (factor < 1 and wanted >= factor) or factor == 1:
         return change
-    why = f"steps are {ratios.max():.1e} of the weights' norm, and {USUAL:g} is usual: {wanted:.2g} times the rate"
+    why = f"steps are {steps:.2g} of the weights' norm, and {usual:g} is usual: {wanted:.2g} times the rate"
     return replace(change, after=float(f"{before * wanted:.2g}"), why=why)
+
+
+def _telling_steps(medians: NDArray[np.float64], largest: NDArray[np.float64]) -> tuple[float, float]:
+    """The steps to go by, and what they should be.
+
+    A rate that is too high makes the weights grow, and all later ratios fall: the largest of the epochs' medians tells; and
+    where one step threw the network out, that step, as the median of its own epoch is of the weights that it left.
+    """
+    if len(largest) and largest.max() > THROWN and largest.max() / SOUND_START > medians.max() / USUAL:
+        return float(largest.max()), SOUND_START
+    return float(medians.max()), USUAL

@@ -42,7 +42,7 @@ def predict_test(folder: Path, data_of: Path, out: Path) -> None:
     data, cache = prepare_images(config, data, None)
     predictor, rows = load_predictor(folder), data.rows["test"]
     if isinstance(predictor, Predictor):
-        parts = [predictor.session.run(cache.gather(rows[start : start + BATCH])) for start in range(0, len(rows), BATCH)]
+        parts = [predictor.session.run(cache.images(rows[start : start + BATCH])) for start in range(0, len(rows), BATCH)]
         predictions_of(data.source, rows, np.concatenate(parts)).save(out)
         return
     card = Card.from_json(run.read(run.card_file), str(run.card_file))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import osler
+from osler.metrics.paired import PairedDifference
 from osler.report.page import (
     Block,
     Bullets,
@@ -35,6 +36,10 @@ from osler.treat.text import budget_text, comparisons_of, diff_lines, difference
 __all__ = ["treatment_page"]
 
 NAN = float("nan")
+LEAD = (
+    "What the doctor prescribes is trained beside a plain re-run with another seed. It is a cure only where it beats that re-run "
+    "on the same patients."
+)
 TONES: dict[str, Tone] = {
     "helped": "good",
     "cured without training": "good",
@@ -59,7 +64,7 @@ def treatment_page(treatment: Found) -> Page:
     return Page(
         title=f"Treatment of {treatment.run.path.name}",
         sections=[section for section in sections if section.blocks],
-        lead=treatment.reason,
+        lead=LEAD,
         notice="For research. Not a medical device.",
         footer=f"Written by Osler {osler.__version__} on {now}. The same figures: treatment.json.",
     )
@@ -74,7 +79,11 @@ def _verdict(treatment: Found) -> list[Block]:
         label = MEASURES[proof.measure].label
         items = [Headline(f"{label}, treated", number(proof.comparisons[0].first), best.patch.name)]
         items += [
-            Headline(f"{label}, {one.control.removeprefix('the ')}", number(one.second), difference_text(one.difference))
+            Headline(
+                f"{label}, {one.control.removeprefix('the ')}",
+                number(one.second),
+                f"treated less this: {difference_text(one.difference)}",
+            )
             for one in proof.comparisons
         ]
         blocks.append(Headlines(items))
@@ -90,7 +99,7 @@ def _prescription(treatment: Found) -> list[Block]:
     blocks: list[Block] = []
     patches = [attempt.patch for attempt in treatment.record.attempts] or ([plan.patch] if plan.patch else [])
     for place, patch in enumerate(patches, 1):
-        blocks.append(Paragraph(f"{place}. {patch.name}. {patch.summary}"))
+        blocks.append(Paragraph(f"{f'{place}. ' if len(patches) > 1 else ''}{patch.name}. {patch.summary}"))
         if patch.dose:
             blocks.append(Paragraph(f"Dose: {patch.dose}", quiet=True))
         blocks.append(Code("\n".join(diff_lines(patch.edits)), "diff"))
@@ -117,7 +126,7 @@ def _proof(treatment: Found) -> list[Block]:
     said = "; ".join(f"{row.name} {row.value:+.3f} [{row.low:+.3f}, {row.high:+.3f}]" for row in rows)
     caption = (
         "Treated less control, on the patients that prove, each with its interval at the level of its step of Holm. Blue: above "
-        "0. Orange: below 0. Grey is no control: the run as it was chose its epoch on all of val."
+        "0. Orange: below 0. Black: neither. Grey is no control: the run as it was chose its epoch on all of val."
     )
     picture = Picture(differences_picture(rows, f"difference of {label}"), caption, said, title="Paired differences", wide=True)
     return [picture, *_curves(treatment), _table(found)]
@@ -154,18 +163,23 @@ def _table(found: Sequence[tuple[str, Comparison]]) -> Table:
                 one.control,
                 one.first,
                 one.second,
-                Cell(difference_text(difference), difference.value),
+                _difference(difference),
                 difference.p,
                 f"{100 * difference.level:.1f} %",
                 difference.seeds,
-                difference.n_patients,
-                difference.fewest,
+                Cell(str(difference.n_patients), difference.n_patients, detail=f"{difference.fewest} of the rarer kind"),
             ]
         )
-    columns = ["Attempt", "Control", "Treated", "Control's", "Difference", "p", "Level", "Seeds", "Patients", "Of the rarer kind"]
+    columns = ["Attempt", "Control", "Treated", "Control's", "Difference", "p", "Level", "Seeds", "Patients"]
     return Table(
         columns, rows, "p is of this comparison alone; the verdict takes the largest and corrects it after Holm.", "Comparisons"
     )
+
+
+def _difference(difference: PairedDifference) -> Cell:
+    """A difference with its interval below it."""
+    text, _, interval = difference_text(difference).partition(" [")
+    return Cell(text, difference.value, detail=f"[{interval}" if interval else "")
 
 
 def _cures(treatment: Found) -> list[Block]:
@@ -176,7 +190,7 @@ def _cures(treatment: Found) -> list[Block]:
             cure.label,
             cure.before,
             cure.after,
-            "–" if cure.difference is None else difference_text(cure.difference),
+            None if cure.difference is None else _difference(cure.difference),
             cure.verdict or "measured",
         ]
         for cure in treatment.cures
@@ -187,15 +201,18 @@ def _cures(treatment: Found) -> list[Block]:
 
 def _arms(treatment: Found) -> list[Block]:
     rows: list[list[CellValue]] = [
-        [arm.name, group.what, arm.status, arm.reason, len(epochs_of(treatment.folder.arm(arm.name))), round(arm.seconds, 1)]
+        [
+            arm.name,
+            group.what,
+            Cell(arm.status, detail=arm.reason),
+            len(epochs_of(treatment.folder.arm(arm.name))),
+            round(arm.seconds, 1),
+        ]
         for group in treatment.record.groups.values()
         for arm in group.arms
     ]
-    return (
-        [Table(["Arm", "Changed", "Became", "Why", "Epochs", "Seconds"], rows, "Each is a run folder in treatment/arms.")]
-        if rows
-        else []
-    )
+    columns = ["Arm", "Changed", "Became", "Epochs", "Seconds"]
+    return [Table(columns, rows, "Each is a run folder in treatment/arms.")] if rows else []
 
 
 def _refused(treatment: Found) -> list[Block]:

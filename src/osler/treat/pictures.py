@@ -59,6 +59,7 @@ def curves_picture(curves: Mapping[str, Sequence[NDArray[np.float64]]], label: s
                 markersize=3,
             )
         axes.set(xlabel="epoch", ylabel=label)
+        axes.locator_params(axis="x", integer=True)
         axes.legend(loc="best")
         return svg_uri(figure)
 

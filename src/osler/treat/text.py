@@ -66,12 +66,18 @@ def budget_text(plan: Plan) -> str:
     several = f"{trial.seeds} seeds each" if trial.seeds > 1 else "one seed each, so that the interval is over patients alone"
     smaller = f", on {' and '.join(cut)}" if cut else ""
     proven = f"{proving.rarest} with the rarer label of {proving.name}"
-    parts = f"{proving.choose:,} samples choose epoch and threshold, {proving.prove:,} of {proving.patients:,} patients prove"
-    limits = f"At most {budget.attempts} prescriptions, for which verdicts are corrected (Holm), and {budget.minutes:g} min"
+    parts = (
+        f"{proving.choose:,} samples choose epoch and threshold, {proving.prove:,} samples of {proving.patients:,} patients prove"
+    )
+    limits = f"At most {_prescriptions(budget.attempts)}, for which verdicts are corrected (Holm), and {budget.minutes:g} min"
     return (
         f"Proof: {MEASURES[plan.measure].label} against {arms}, {several}{smaller}. Val is divided by patient: {parts} "
         f"({proven}). {limits}; an arm takes about {_minutes(plan.seconds)}."
     )
+
+
+def _prescriptions(count: int) -> str:
+    return "one prescription" if count == 1 else f"{count} prescriptions"
 
 
 def _minutes(seconds: float) -> str:

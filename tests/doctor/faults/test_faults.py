@@ -449,6 +449,11 @@ CASES: dict[str, Entry] = {
         given({"val.auc": rises(0.6, 0.8)}, {**EVEN, "prevalence.val": 0.2, "prevalence.train": 0.5}, "shifted_splits"),
         given(LEARNS, EVEN),
     ),
+    "labels_not_loaded": Entry(
+        given({**COIN, "train.prevalence": flat(0.1, 0.0), "train.n": flat(800, 0.0)}, EVEN),
+        given(LEARNS, {**EVEN, "prevalence.val": 0.2}, "shifted_splits"),
+        given(LEARNS, {"task": "binary"}),
+    ),
     "shifted_splits": Entry(
         given(LEARNS, {**EVEN, "prevalence.val": 0.2}),
         given({"val.prevalence": flat(0.1, 0.0), "val.n": flat(2000, 0.0), "val.auc": rises(0.6, 0.8),

@@ -120,6 +120,24 @@ def test_a_resumed_epoch_replaces_what_was_there() -> None:
     assert np.isnan(chart.values("val.auc")[1])
 
 
+def test_many_epochs_of_many_figures_stand_where_they_were_logged() -> None:
+    """More of both than the collector makes room for at first; some figures come late, some stop, some are infinite."""
+    collector, expected = VitalsCollector(), np.full((100, 300), np.nan)
+    for epoch in (*range(1, 250), *range(200, 301)):  # a run that went back to epoch 200
+        row = {k: epoch + k / 1000 for k in range(100) if epoch >= 2 * k and (epoch + k) % 7}
+        expected[:, epoch - 1] = [row.get(k, np.nan) for k in range(100)]
+        collector.add({"epoch": epoch, **{f"figure{k}": value for k, value in row.items()}, "odd": np.inf if epoch % 2 else 0.0})
+    chart = collector.chart()
+    found = np.stack([chart.values(f"figure{k}") for k in range(100)])
+    assert np.array_equal(found, expected, equal_nan=True)
+    assert chart.nonfinite_epochs("odd").tolist() == list(range(1, 301, 2))
+    assert chart.has("odd", points=150)
+    collector.add({"epoch": 301, "figure0": 0.0})
+    assert len(chart.values("figure0")) == 300  # a chart that was handed out stays as it was
+    collector.add({"epoch": 3})
+    assert "figure50" not in collector.chart().series
+
+
 def test_a_loss_that_is_not_finite_is_known_by_its_reason() -> None:
     collector = VitalsCollector()
     collector.add({"epoch": 1, "val": {"loss": {"value": 0.5, "n": 10}}})

@@ -9,7 +9,7 @@ an image (bilinear) and its masks (nearest: a class is not a colour, and `IGNORE
 
 from __future__ import annotations
 
-from osler.data.augment.augmenter import Augmenter, Changes, Cut
+from osler.data.augment.augmenter import Augmenter, Changes, Cut, on_scale
 from osler.data.augment.geometry import affine, transform
 from osler.data.augment.hashing import CHANGE, DRAW, NOISE, ORDER, PATCH, hashes, uniforms
 
@@ -24,6 +24,7 @@ __all__ = [
     "Cut",
     "affine",
     "hashes",
+    "on_scale",
     "transform",
     "uniforms",
 ]

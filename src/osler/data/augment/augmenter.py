@@ -13,8 +13,9 @@ from torch import Tensor
 from osler.config import AugmentationConfig
 from osler.data.augment.geometry import affine, parts, pixel_maps, places, sample
 from osler.data.augment.hashing import CHANGE, NOISE, hashes, normal_fields, uniforms
+from osler.imaging.depth import STEPS
 
-__all__ = ["Augmenter", "Changes", "Cut"]
+__all__ = ["Augmenter", "Changes", "Cut", "on_scale"]
 
 FULL = 255.0
 """Images are 0 to this."""
@@ -103,16 +104,16 @@ class Augmenter:
         """The images changed: flip, zoom, rotation, shift; contrast, brightness; noise; clipped.
 
         Args:
-            images: (B, C, H, W) uint8 on any device; not modified.
+            images: (B, C, H, W) uint8 or uint16 on any device; not modified.
             epoch: of the run, from 0.
             positions: (B,) places in the epoch's global order.
 
         Returns:
-            (B, C, H, W) float32, 0 to 255, on the images' device. Beyond an image its edge goes on: black
+            (B, C, H, W) float32, 0 to 255 of either type, on the images' device. Beyond an image its edge goes on: black
             corners would be a mark of training images alone. The noise is the same in all channels, so that gray stays gray.
         """
         if self._config == _NOTHING:
-            return images.float()
+            return on_scale(images)
         return self.change(images, None, self.draw(epoch, positions))[0]
 
     def change(
@@ -121,7 +122,7 @@ class Augmenter:
         """Images as `apply` changes them, and masks moved by the same maps, never otherwise changed.
 
         Args:
-            images: (B, C, H, W) uint8 on any device; not modified.
+            images: (B, C, H, W) uint8 or uint16 on any device; not modified.
             masks: (B, K, H, W) uint8 in {0, 1, IGNORED} on the same device, or None; not modified. Each pixel of the result is
                 one of these: beyond an image the mask's edge goes on, as the image's does.
             changes: of `draw`.
@@ -139,6 +140,8 @@ class Augmenter:
                 pairs.append((masks[part], True, new_masks[part]))
             some = changes.take(part)
             _move(pairs, some.matrices, None if cut is None else cut.take(part))
+            if images.dtype == torch.uint16:
+                new_images[part].div_(STEPS)
             self._recolour(new_images[part], images[part], some)
         return new_images, new_masks
 
@@ -150,6 +153,15 @@ class Augmenter:
             fields = normal_fields(changes.noise_keys, (result.shape[2], result.shape[3]), images.device)
             result.add_(fields.mul_(_per_image(FULL * changes.noise, images.device)))
         result.clamp_(0, FULL)
+
+
+def on_scale(images: Tensor) -> Tensor:
+    """Prepared images, uint8 or uint16, as float32 from 0 to 255; as `osler.imaging.depth.for_network` reads them.
+
+    >>> on_scale(torch.tensor([0, 257, 65535], dtype=torch.uint16)).tolist()
+    [0.0, 1.0, 255.0]
+    """
+    return images.float() / STEPS if images.dtype == torch.uint16 else images.float()
 
 
 _NOTHING = AugmentationConfig(rotation=0, shift=0, zoom=0, horizontal_flip=0, vertical_flip=0, brightness=0, contrast=0, noise=0)
@@ -174,7 +186,7 @@ def _change_tones(result: Tensor, images: Tensor, changes: Changes) -> None:
     """Contrast around the source image's mean, then brightness, in place."""
     # The sum of whole numbers is exact, so it cannot depend on how a batch is cut or how many threads add.
     total = images.sum(dim=3, dtype=torch.int32, keepdim=True).sum(dim=(1, 2), keepdim=True)
-    mean = total.float() / images[0].numel()
+    mean = total.float() / (images[0].numel() * (STEPS if images.dtype == torch.uint16 else 1))
     contrast = _per_image(changes.contrast, images.device)
     result.mul_(contrast).add_(mean * (1 - contrast) + _per_image(FULL * changes.brightness, images.device))
 

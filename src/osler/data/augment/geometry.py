@@ -139,7 +139,7 @@ def sample(images: Tensor, x: Tensor, y: Tensor, nearest: bool, fill: float, res
     """Reads images at the places of `places` into `result`.
 
     Args:
-        images: (B, C, H, W) uint8 or float32.
+        images: (B, C, H, W) uint8, uint16 or float32.
         x: (B, h, w) columns.
         y: (B, h, w) rows.
         nearest: takes the nearest pixel instead of a bilinear mean.

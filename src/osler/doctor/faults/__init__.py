@@ -9,6 +9,7 @@ from osler.doctor.faults.generalisation import GENERALISATION
 from osler.doctor.faults.gradients import GRADIENTS
 from osler.doctor.faults.imbalance import IMBALANCE
 from osler.doctor.faults.learning import LEARNING
+from osler.doctor.faults.loading import LOADING
 from osler.doctor.faults.mask_data import MASK_DATA
 from osler.doctor.faults.mask_weights import MASK_WEIGHTS
 from osler.doctor.faults.masks import MASKS
@@ -42,6 +43,7 @@ FAULTS: dict[str, Fault] = {
     **GENERALISATION,
     **VALIDATION,
     **SAMPLES,
+    **LOADING,
     **SAMPLING,
     **MASKS,
     **OVERLAP,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,9 @@ NO_GAP = 0.05
 FEWEST_KEPT, WELL = 100, 0.3
 # Augmentation as radiographs usually bear it; what is stated beyond it is taken back to it.
 ORDINARY = {"rotation": 15.0, "shift": 0.1, "zoom": 0.15, "brightness": 0.2, "contrast": 0.2, "noise": 0.05}
+# An AUC that is above chance, and of no use.
+HARDLY = 0.6
+NO_MORE = "no more than readers meet in practice"
 # What a validation score of this height leaves to be gained by milder augmentation is little.
 GOOD = {"auc": 0.9, "dice": 0.8, "iou": 0.7, "accuracy": 0.9, "f1": 0.8}
 
@@ -181,7 +185,7 @@ def augmentation_too_strong(case: Case) -> Signs | Lacking | None:
     """Training is harder than validation to the end, by augmentation."""
     found = _training_is_harder(case)
     if not isinstance(found, tuple):
-        return found
+        return _drowned(case) or found
     name, trained, validated, first = found
     stated = {key: case.facts.number(f"augmentation.{key}") for key in ORDINARY}
     beyond = {key: value for key, value in stated.items() if value > ORDINARY[key]}
@@ -201,12 +205,36 @@ def augmentation_too_strong(case: Case) -> Signs | Lacking | None:
     evidence += [
         Evidence(f"augmentation.{key}", value, None, expected=ORDINARY[key], basis="usual") for key, value in beyond.items()
     ]
-    why = "no more than readers meet in practice"
-    changes = tuple(change for key in beyond for change in set_fact(case, f"augmentation.{key}", ORDINARY[key], why))
-    changes = changes or set_fact(case, "augmentation", "mild", why)
+    changes = _back_to_ordinary(case, beyond) or set_fact(case, "augmentation", "mild", NO_MORE)
     actions = ("look at 16 augmented samples: can a reader still tell their label?",)
     sure = 0.8 if beyond else 0.4 if dropout >= 0.5 else 0.6
     return Signs(text, tuple(evidence), severity, sure, changes, actions, (first,))
+
+
+def _back_to_ordinary(case: Case, beyond: Iterable[str]) -> tuple[Change, ...]:
+    return tuple(change for key in beyond for change in set_fact(case, f"augmentation.{key}", ORDINARY[key], NO_MORE))
+
+
+def _drowned(case: Case) -> Signs | None:
+    """Nothing is learned on either split, and what is stated of the augmentation is twice what is usual in several ways."""
+    stated = {key: case.facts.number(f"augmentation.{key}") for key in ORDINARY}
+    beyond = {key: value for key, value in stated.items() if value >= 2 * ORDINARY[key]}
+    if len(beyond) < 2 or case.early or case.fitted or (case.learned and not _hardly_ranked(case)):
+        return None
+    text = (
+        f"Next to nothing was learned, and {joined([f'{key} {figure(value)}' for key, value in beyond.items()])} are at least "
+        "twice what is usual: what is to be seen may be gone from what the network receives."
+    )
+    evidence = tuple(
+        Evidence(f"augmentation.{key}", value, None, expected=ORDINARY[key], basis="usual") for key, value in beyond.items()
+    )
+    actions = ("look at 16 augmented samples: can a reader still tell their label?",)
+    return Signs(text, evidence, "critical", 0.65, _back_to_ordinary(case, beyond), actions)
+
+
+def _hardly_ranked(case: Case) -> bool:
+    values = case.chart.points("val.auc")[1]
+    return len(values) > 0 and float(values[-max(1, len(values) // 3) :].mean()) < HARDLY
 
 
 def _training_is_harder(case: Case) -> tuple[str, float, float, float] | Lacking | None:
@@ -261,7 +289,7 @@ FITTING: dict[str, Fault] = {
         explains=(
             "underfitting", "not_learning", "vanishing_gradients", "learning_rate_too_high", "stuck_loss", "chance_auc",
             "single_class_prediction", "frozen_network", "best_from_noise", "validation_differs", "accuracy_is_majority",
-            "still_improving", "updates_underflow", "threshold_mismatch", "exploding_gradients",
+            "still_improving", "updates_underflow", "threshold_mismatch", "exploding_gradients", "non_finite", "diverging_loss",
             "empty_masks", "low_overlap",
         ),
         lookalikes=(
@@ -323,12 +351,21 @@ FITTING: dict[str, Fault] = {
         name="Augmentation too strong",
         family="fitting",
         level="cause",
-        means="What the network trains on stays harder than what it is for: the training score lies under the validation score.",
-        needs="six epochs of a score on both splits, and augmentation",
+        means=(
+            "What the network trains on stays harder than what it is for: the training score lies under the validation score, or "
+            "nothing is learned at all."
+        ),
+        needs="augmentation as stated, and six epochs of a score on both splits",
         signature=augmentation_too_strong,
-        severity="warning where the validation score leaves much to be gained (AUC under 0.9, Dice under 0.8), else a note",
+        severity=(
+            "critical where nothing is learned under twice the usual in several ways; a warning where the validation score "
+            "leaves much to be gained (AUC under 0.9, Dice under 0.8); else a note"
+        ),
         dose="what exceeds the usual back to it (rotation 15°, shift 0.1, zoom 0.15, brightness and contrast 0.2), else mild",
-        explains=("underfitting", "still_improving"),
+        explains=(
+            "underfitting", "still_improving", "not_learning", "single_class_prediction", "chance_auc", "stuck_loss",
+            "accuracy_is_majority", "best_from_noise", "empty_masks", "low_overlap",
+        ),
         lookalikes=(
             Lookalike("dropout", "model.dropout off in one epoch: the gap closes"),
             Lookalike("label_noise", "augmentation and dropout are off"),

@@ -8,7 +8,7 @@ import numpy as np
 
 from osler.doctor.case import Case
 from osler.doctor.faults.fault import Fault, Lookalike
-from osler.doctor.findings import Evidence, Lacking, Signs, figure
+from osler.doctor.findings import Evidence, Lacking, Severity, Signs, figure
 from osler.doctor.labels import numbers_of
 from osler.doctor.prescribe import set_fact, two_digits
 
@@ -17,6 +17,8 @@ __all__ = ["IMBALANCE"]
 TOO_LARGE = 3.0
 # Between 0.5 and 5 the source finds little difference at first, and a loss from 2 on; a note above 3, a warning above 5.
 HIGH_GAMMA, HIGHEST_GAMMA = 3.0, 5.0
+# So many times the loss of the best constant and of outputs at 0.5: fresh outputs cost a half more at most.
+FAR_START = 1.5
 
 
 def double_correction(case: Case) -> Signs | Lacking | None:
@@ -162,11 +164,15 @@ def focal_gamma_high(case: Case) -> Signs | Lacking | None:
         Evidence("weight at p = 0.5", 0.5**gamma, None, expected=0.25, basis="(1 − p)^gamma, against gamma 2"),
     )
     changes = set_fact(case, "loss.gamma", 2.0, "mutes easy negatives a hundredfold and leaves p = 0.5 a quarter of its weight")
-    return Signs(text, evidence, "warning" if poor or gamma > HIGHEST_GAMMA else "note", 0.75 if poor else 0.65, changes)
+    severity: Severity = "critical" if poor and gamma > HIGHEST_GAMMA else "warning" if poor or gamma > HIGHEST_GAMMA else "note"
+    return Signs(text, evidence, severity, 0.75 if poor else 0.65, changes)
 
 
 def output_bias_wrong(case: Case) -> Signs | Lacking | None:
     """An output that starts at another constant than the best one under the loss in force, such as the bare prevalence."""
+    measured = _first_loss(case)
+    if measured is not None:
+        return measured
     stated, labels, least = case.facts.get("model.output_bias"), case.labels("train"), case.floor("train")
     if stated is None or (isinstance(stated, str) and stated.lower() != "prior"):
         return Lacking("model.output_bias as a number, or prior") if stated is None else None
@@ -187,6 +193,24 @@ def output_bias_wrong(case: Case) -> Signs | Lacking | None:
     evidence = (Evidence("first loss", start, None, expected=least, basis="floor"),)
     changes = set_fact(case, "model.output_bias", "floor", "start at the best constant under the loss in force")
     return Signs(text, evidence, "warning" if start > 4 * least else "note", 0.85, changes)
+
+
+def _first_loss(case: Case) -> Signs | None:
+    """A loss before any step that neither the best constant nor outputs near 0.5 have."""
+    value, error = (case.chart.points(f"first_loss.{name}")[1] for name in ("value", "se"))
+    usual = np.array([each for each in (case.floor("train"), case.at_half("train")) if math.isfinite(each)])
+    if not len(value) or not len(error) or not len(usual) or not float(value[0] - 3 * error[0]) > FAR_START * float(usual.max()):
+        return None
+    text = (
+        f"The first batch, before any step, has a loss of {figure(float(value[0]))}; the best constant has "
+        f"{figure(float(usual[0]))}, and outputs at 0.5 {figure(float(usual.max()))} at most: the output starts far from both, "
+        "and the first epochs go into unlearning it."
+    )
+    low, high = float(value[0] - 1.96 * error[0]), float(value[0] + 1.96 * error[0])
+    evidence = (Evidence("first loss", float(value[0]), None, low, high, float(usual[0]), "the floor"),)
+    changes = set_fact(case, "model.output_bias", "floor", "start at the best constant under the loss in force")
+    actions = ("check what sets the bias of the output layer, and whether weights were loaded into it",)
+    return Signs(text, evidence, "warning", 0.7, changes, actions, (float(case.chart.epochs[0]),))
 
 
 def output_bias_zero(case: Case) -> Signs | Lacking | None:
@@ -294,7 +318,7 @@ IMBALANCE: dict[str, Fault] = {
         means="(1 − p)^gamma mutes all samples but those that are badly wrong; mislabelled ones then lead.",
         needs="loss.type: focal, and loss.gamma",
         signature=focal_gamma_high,
-        severity="warning above 5, or above 3 where nothing was learned; else a note",
+        severity="critical above 5 where nothing was learned, a warning above 5 or where nothing was learned; else a note",
         dose="gamma 2",
         explains=(
             "loss_at_zero",
@@ -303,6 +327,12 @@ IMBALANCE: dict[str, Fault] = {
             "threshold_mismatch",
             "learning_rate_too_low",
             "not_learning",
+            "frozen_network",
+            "updates_underflow",
+            "single_class_prediction",
+            "chance_auc",
+            "accuracy_is_majority",
+            "best_from_noise",
         ),
         lookalikes=(
             Lookalike("loss_at_zero", "the floor of the loss under this gamma: a small focal loss is no vanished one"),
@@ -319,9 +349,11 @@ IMBALANCE: dict[str, Fault] = {
         family="imbalance",
         level="cause",
         means="The output starts at a constant that is not the best one under the weight in force, such as the bare prevalence.",
-        needs="model.output_bias as a number or prior, loss.type: bce with its weight, prevalence.train",
+        needs="first_loss with its standard error; or model.output_bias as a number or prior, loss.type: bce with its weight, "
+        "prevalence.train",
         signature=output_bias_wrong,
-        severity="warning from four times the floor on, else a note",
+        severity="warning where the first loss is measured, or from four times the floor on; else a note",
+        explains=("threshold_mismatch", "still_improving"),
         dose="model.output_bias: floor, which is the log-odds of the prevalence plus the logarithm of the weight",
         lookalikes=(
             Lookalike("output_bias_zero", "the bias is 0"),

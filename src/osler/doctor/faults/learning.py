@@ -24,6 +24,8 @@ FEWEST_EPOCHS = 3
 NO_SKILL = 0.02
 # Changes of the weights by a step, relative to their norm: under a third of the usual thousandth, and up to a hundredth.
 TOO_SMALL, ORDINARY = 3e-4, 1e-2
+# A share of the learning weights without any gradient that no dead unit or unused head makes.
+CUT_OFF = 0.1
 # A loss that moves by less than this share is no move, whatever its slope.
 NO_MOVE = 0.02
 CHECKS = (
@@ -156,9 +158,9 @@ def stuck_loss(case: Case) -> Signs | Lacking | None:
 def frozen_network(case: Case) -> Signs | Lacking | None:
     """No gradient, no update, no spread of the outputs, or a loss that repeats to every digit."""
     chart = case.chart
-    random = _random_features(case)
-    if random is not None:
-        return random
+    found = _random_features(case) or _cut_off(case)
+    if found is not None:
+        return found
     for name, limit in (("update_ratio.median", 1e-8), ("gradient_norm.median", 1e-9), ("gradient_norm.mean", 1e-9)):
         epochs, values = chart.points(name)
         if len(values) >= 2 and float(values.max()) < limit:
@@ -207,6 +209,23 @@ def _random_features(case: Case) -> Signs | None:
     text = "Only the head is trained, and the network under it starts from random weights: its features stay random."
     changes = set_fact(case, "training.phases", None, "all layers train; or model.pretrained, and the head first")
     return Signs(text, evidence, "critical", 0.9, changes, (), (float(case.chart.epochs[0]),))
+
+
+def _cut_off(case: Case) -> Signs | None:
+    """Weights that are to learn, and that no gradient reached in any epoch."""
+    epochs, shares = case.chart.points("without_gradient")
+    if not len(shares) or float(shares.min()) < CUT_OFF:
+        return None
+    text = (
+        f"{float(shares.min()):.0%} of the weights that are to learn had no gradient in any of {len(shares)} epochs: between "
+        "them and the loss something is cut."
+    )
+    evidence = (Evidence("without_gradient", float(shares.min()), float(epochs[0]), expected=0.0, basis="least of all epochs"),)
+    actions = (
+        "check that no detach(), no_grad(), argmax or integer cast stands between the loss and these weights",
+        "freeze on purpose what is not to learn (training.phases), so that the rest can be told from it",
+    )
+    return Signs(text, evidence, "warning" if case.learned else "critical", 0.9, (), actions, (float(epochs[0]),))
 
 
 def _frozen(summary: str, name: str, value: float, epoch: float, confidence: float) -> Signs:
@@ -304,9 +323,12 @@ LEARNING: dict[str, Fault] = {
         name="Frozen or disconnected network",
         family="learning",
         level="cause",
-        means="Weights do not move, outputs do not depend on the inputs, or only the head is trained on random features.",
-        needs="gradient_norm or update_ratio by epoch, or the spread of the logits, or a loss that repeats to every "
-        "digit; or training.phases with model.pretrained",
+        means=(
+            "Weights do not move or have no gradient, outputs do not depend on the inputs, or only the head is trained on random "
+            "features."
+        ),
+        needs="gradient_norm, update_ratio or without_gradient by epoch, or the spread of the logits, or a loss that repeats to "
+        "every digit; or training.phases with model.pretrained",
         signature=frozen_network,
         severity="critical",
         dose="none: repair the path from loss to weights; where only the head is trained, training.phases null",

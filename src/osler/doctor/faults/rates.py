@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from osler.doctor.case import LOW_OVERLAP, Case
 from osler.doctor.course import median
 from osler.doctor.faults.fault import Fault, Lookalike
+from osler.doctor.faults.learning import frozen_network
 from osler.doctor.faults.stability import diverged
 from osler.doctor.findings import Change, Evidence, Lacking, Severity, Signs, figure
 from osler.doctor.prescribe import peak_rate, scale_rate, two_digits
@@ -35,6 +37,8 @@ CAREFUL_RATE = 3e-4
 
 def learning_rate_too_high(case: Case) -> Signs | Lacking | None:
     """Steps too large for the weights, or a loss that is worse than that of a constant."""
+    if _little_learns(case):
+        return None
     chart, evidence, reasons = case.chart, [], []
     ratio = median(chart.values("update_ratio.median")[case.settled])
     thrown_out = _thrown_out(case)
@@ -119,10 +123,29 @@ def _thrown_out(case: Case) -> Evidence | None:
     if name is None:
         return None
     epochs, ratios = case.chart.points(name)
+    ratios = np.where(_of_head_alone(case, epochs), 0.0, ratios)
     row = int(np.argmax(ratios))
     if not ratios[row] > THROWN:
         return None
     return Evidence(name, float(ratios[row]), float(epochs[row]), expected=1e-2, basis="largest step of a sound start")
+
+
+def _little_learns(case: Case) -> bool:
+    """Whether the steps are those of a head alone on random features, or of what is left of a network that is cut: the size of
+    their steps says nothing of the rest."""
+    return isinstance(found := frozen_network(case), Signs) and found.evidence[0].quantity in (
+        "without_gradient",
+        "training.phases",
+    )
+
+
+def _of_head_alone(case: Case, epochs: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(n,) epochs in which the head alone learned: it starts near zero, and any first step is many times its norm."""
+    phases, names = case.chart.phases, case.chart.phase_names
+    if phases is None:
+        return np.zeros(len(epochs), dtype=np.bool_)
+    heads = np.array([phase < len(names) and names[phase] == "head" for phase in phases.tolist()], dtype=np.bool_)
+    return heads[np.isin(case.chart.epochs, epochs)]
 
 
 def learning_rate_too_low(case: Case) -> Signs | Lacking | None:

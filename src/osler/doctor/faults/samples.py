@@ -9,7 +9,7 @@ import numpy as np
 from osler.doctor.case import Case
 from osler.doctor.course import median
 from osler.doctor.faults.fault import Fault, Lookalike
-from osler.doctor.findings import Evidence, Lacking, Signs, figure
+from osler.doctor.findings import Evidence, Lacking, Severity, Signs, figure
 from osler.doctor.prescribe import set_fact
 from osler.metrics.proportion import wilson
 
@@ -21,6 +21,8 @@ FAR_SPLITS = 4.0
 # Where nobody says how many samples there are: few for a validation set, so that the interval is rather wide than narrow.
 FEW_SAMPLES = 200
 VALIDATION_SHARE = 0.05
+# White where so many of all pixels are, black where nearly all are: films have dark borders, and no white ones.
+MOST_WHITE, MOST_BLACK = 0.4, 0.95
 # A first epoch that validates so well had little to learn.
 PERFECT = 0.99
 # What is shared by splits: as stated, or as an audit found it.
@@ -196,7 +198,7 @@ def input_out_of_range(case: Case) -> Signs | Lacking | None:
     mean, spread = median(means), median(spreads)
     dark = mean < DARK and spread < DARK
     if spread >= 2.0 and 2.0 <= mean <= 253.0 and not dark:
-        return None
+        return _at_the_ends(case)
     evidence = (
         Evidence("input.sd", spread, float(epochs[0]), expected=50.0, basis="usual for radiographs on 0 to 255"),
         Evidence("input.mean", mean, float(epochs[0]), expected=120.0, basis="usual"),
@@ -220,6 +222,23 @@ def input_out_of_range(case: Case) -> Signs | Lacking | None:
         actions,
         (float(epochs[0]),),
     )
+
+
+def _at_the_ends(case: Case) -> Signs | None:
+    """Most pixels are white, or nearly all black: what was between the ends is clipped away."""
+    for end, most in (("white", MOST_WHITE), ("black", MOST_BLACK)):
+        epochs, shares = case.chart.points(f"input.{end}")
+        if not len(shares) or median(shares) < most:
+            continue
+        evidence = (Evidence(f"input.{end}", median(shares), float(epochs[0]), expected=0.1, basis="share of pixels, usual"),)
+        text = (
+            f"{median(shares):.0%} of the pixels that the network receives are {end}: what lay between the ends is clipped away."
+        )
+        changes = set_fact(case, "preparation.range", "percentile [1, 99]", "or the range that the files really have")
+        actions = ("look at 16 prepared images", "check that pixels are not scaled twice, and that the window fits the files")
+        severity: Severity = "warning" if case.learned else "critical"
+        return Signs(text, evidence, severity, 0.8, changes, actions, (float(epochs[0]),))
+    return None
 
 
 SAMPLES: dict[str, Fault] = {
@@ -298,9 +317,9 @@ SAMPLES: dict[str, Fault] = {
         family="samples",
         level="cause",
         means="The network receives nearly constant images, or another scale than it is made for.",
-        needs="input.mean and input.sd by epoch",
+        needs="input.mean and input.sd by epoch; input.white and input.black",
         signature=input_out_of_range,
-        severity="critical",
+        severity="critical; a warning where most pixels are clipped, and the run learns",
         dose="preparation.range as the files have it",
         explains=(
             "not_learning",

@@ -11,13 +11,15 @@ from osler.doctor.case import Case
 from osler.doctor.course import median
 from osler.doctor.faults.fault import Fault, Lookalike
 from osler.doctor.findings import Evidence, Lacking, Signs, figure
-from osler.doctor.labels import measured_labels
+from osler.doctor.labels import Labels, measured_labels
 from osler.doctor.prescribe import set_fact
 
-__all__ = ["SAMPLING"]
+__all__ = ["SAMPLING", "draws_as_the_data"]
 
 # Positives in an epoch under which their places say nothing, and standard errors above a random order's empty batches.
 FEWEST_POSITIVES, SORTED_Z = 10, 4.0
+# Classes so rare that a sampler which balances draws them several times as often.
+RARE = 0.2
 EMPTY_WORDS = ("no finding", "no_finding", "nofinding", "normal", "negative", "none", "healthy", "no findings", "empty")
 
 
@@ -28,6 +30,8 @@ def sampler_starves_findings(case: Case) -> Signs | Lacking | None:
     if repeats is not None:
         return repeats
     seen_labels = measured_labels(case.chart, "train")
+    if case.balanced_sampler and seen_labels is not None and draws_as_the_data(case, seen_labels):
+        return None if isinstance(samples_sorted(case), Signs) else _unbalanced(case, seen_labels)
     if drawn is None and case.balanced_sampler and seen_labels is not None:
         drawn = dict(zip(seen_labels.names, seen_labels.share.tolist(), strict=True))
     if drawn is None or labels is None:
@@ -53,6 +57,35 @@ def sampler_starves_findings(case: Case) -> Signs | Lacking | None:
     if seen >= 0.8 * natural or natural - seen < 3 * error:
         return None
     return _starved(case, natural, seen, empty, pairs)
+
+
+def draws_as_the_data(case: Case, seen: Labels) -> bool:
+    """Whether what a balancing sampler drew holds no more of the rare classes than the data themselves."""
+    natural = case.natural
+    if natural is None or len(natural.share) != len(seen.share) or not (natural.share < RARE).all() or not seen.n > 0:
+        return False
+    error = np.sqrt(natural.share / seen.n)
+    return bool(((seen.share < 2 * natural.share + 4 * error) & (seen.share > natural.share - 3 * error)).all())
+
+
+def _unbalanced(case: Case, seen: Labels) -> Signs:
+    natural = case.natural
+    assert natural is not None, "it was compared"
+    k = int(np.argmax(natural.share))
+    evidence = (
+        Evidence(
+            "train.prevalence", float(seen.share[k]), None, expected=0.5, basis=f"balanced; the data {natural.share[k]:.2%}"
+        ),
+    )
+    text = (
+        f"data.sampler is {case.facts.get('data.sampler')}, and {seen.share[k]:.2%} of what it draws is positive, as in the data "
+        f"({natural.share[k]:.2%}): it does not balance."
+    )
+    actions = (
+        "count what 500 batches draw before training again",
+        "check that weights are per sample, and handed to the sampler",
+    )
+    return Signs(text, evidence, "warning" if case.learned else "critical", 0.8, (), actions)
 
 
 def _starved(case: Case, natural: float, seen: float, empty: str | None, pairs: Mapping[str, tuple[float, float]]) -> Signs:
@@ -101,7 +134,7 @@ def _few_distinct(case: Case) -> Signs | None:
     return Signs(
         text,
         evidence,
-        "warning",
+        "warning" if case.learned else "critical",
         0.85,
         set_fact(case, "data.sampler", "balanced", "one weight a sample, 1 / frequency of its classes"),
     )
@@ -147,7 +180,8 @@ def samples_sorted(case: Case) -> Signs | Lacking | None:
             continue
         # A class is held by enough batches to say something, and its absence is no rule.
         expected = (1 - share) ** batch
-        error = math.sqrt(max(expected * (1 - expected), 1.0 / batches) / batches)
+        # Orders of different epochs are different draws; one order for all of them is itself the fault.
+        error = math.sqrt(max(expected * (1 - expected), 1.0 / batches) / (batches * min(len(epochs), 3)))
         if share * labels.n < FEWEST_POSITIVES or not median(without) > expected + SORTED_Z * error:
             continue
         seen = median(without)
@@ -219,7 +253,8 @@ SAMPLING: dict[str, Fault] = {
         explains=(
             "chance_auc", "not_learning", "threshold_mismatch", "batches_without_positives", "single_class_prediction",
             "overfitting", "validation_differs", "shifted_splits", "accuracy_is_majority", "best_from_noise",
-            "learning_rate_too_high", "samples_sorted", "empty_masks", "low_overlap",
+            "learning_rate_too_high", "learning_rate_too_low", "samples_sorted", "empty_masks", "low_overlap", "stuck_loss",
+            "vanishing_gradients", "loss_at_zero", "late_collapse",
         ),
         lookalikes=(Lookalike("double_correction", "prevalence.drawn: findings are drawn too often, not too rarely"),),
         harmful=("a balance figure over the findings alone as a proof", "weights in the loss to make up for it"),

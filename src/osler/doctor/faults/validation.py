@@ -10,7 +10,7 @@ from osler.doctor.case import Case
 from osler.doctor.chance import AtChance, at_chance
 from osler.doctor.faults.fault import Fault, Lookalike
 from osler.doctor.faults.generalisation import by_heart
-from osler.doctor.findings import Evidence, Lacking, Signs, figure
+from osler.doctor.findings import Change, Evidence, Lacking, Signs, figure
 from osler.doctor.prescribe import set_fact
 from osler.metrics.intervals import hanley_mcneil_se
 from osler.metrics.trend import smallest_set
@@ -155,7 +155,8 @@ def small_norm_batches(case: Case) -> Signs | Lacking | None:
         case, "training.batch_size", 16, "accumulated steps do not help: statistics are taken over what passes at once"
     )
     actions = ("where memory forbids it: group or instance normalisation, or the stored statistics of a pretrained network",)
-    return Signs(text, evidence, "warning" if batch == 1 or shown else "note", 0.85 if shown else 0.65, changes, actions)
+    harmed = batch == 1 or shown or not (case.learned or case.early)
+    return Signs(text, evidence, "warning" if harmed else "note", 0.85 if shown else 0.65, changes, actions)
 
 
 def best_from_noise(case: Case) -> Signs | Lacking | None:
@@ -196,6 +197,14 @@ def _few_masks(case: Case) -> Signs | Lacking | None:
     return Signs(text, evidence, "note", 0.9, (), actions)
 
 
+def _more_validation(case: Case) -> tuple[Change, ...]:
+    """A larger share of the data, where the split was drawn by shares."""
+    ratio = case.facts.get("data.split.ratio")
+    if not isinstance(ratio, (tuple, list)):
+        return ()
+    return set_fact(case, "data.split.ratio", [0.6, 0.25, 0.15], "a quarter of the data, or cross-validation where they are few")
+
+
 def small_validation(case: Case) -> Signs | Lacking | None:
     """Validation samples so few that its figures jump by chance."""
     if case.segmentation:
@@ -218,7 +227,7 @@ def small_validation(case: Case) -> Signs | Lacking | None:
             evidence,
             "warning" if labels.n <= TINY else "note",
             0.9,
-            (),
+            _more_validation(case),
             ("validate by cross-validation, or move training samples over",),
         )
     n = case.facts.number("samples.val")
@@ -317,9 +326,20 @@ VALIDATION: dict[str, Fault] = {
         means="Batch normalisation takes its statistics from one to four samples, and evaluation from stored ones.",
         needs="training.batch_size and model.architecture; train_mode_loss shows the harm",
         signature=small_norm_batches,
-        severity="warning with one sample, or where the loss differs between the modes; else a note",
+        severity="warning with one sample, where the loss differs between the modes, or where nothing was learned; else a note",
         dose="16 samples a batch, or group or instance normalisation",
-        explains=("train_eval_gap", "unstable_validation", "alternating_prediction", "validation_differs"),
+        explains=(
+            "train_eval_gap",
+            "unstable_validation",
+            "alternating_prediction",
+            "validation_differs",
+            "not_learning",
+            "single_class_prediction",
+            "chance_auc",
+            "stuck_loss",
+            "accuracy_is_majority",
+            "best_from_noise",
+        ),
         lookalikes=(
             Lookalike("small_validation", "samples.val, not training.batch_size"),
             Lookalike("train_eval_gap", "batches of 8 and more: the momentum of the stored statistics"),

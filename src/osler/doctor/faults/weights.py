@@ -8,13 +8,13 @@ import numpy as np
 
 from osler.doctor.case import USELESS, Case
 from osler.doctor.faults.fault import Fault, Lookalike
-from osler.doctor.findings import Change, Evidence, Lacking, Signs, figure
+from osler.doctor.findings import Change, Evidence, Lacking, Severity, Signs, figure
 from osler.doctor.labels import numbers_of
 from osler.doctor.prescribe import positive_weights, set_fact, two_digits
 
 __all__ = ["WEIGHTS"]
 
-TOO_LARGE = 3.0
+TOO_LARGE, FAR_TOO_LARGE = 3.0, 10.0
 # A skill that an AUC of next to nothing cannot give.
 UNRANKED_SKILL = 0.2
 
@@ -184,7 +184,8 @@ def pos_weight_too_large(case: Case) -> Signs | Lacking | None:
             "negatives / positives of the training labels; its square root is as good where that exceeds 50",
         ),
     )
-    return Signs(text, tuple(evidence), "warning", 0.9 if shown else 0.7, changes)
+    severity: Severity = "critical" if float(ratio[k]) > FAR_TOO_LARGE and not (case.learned or case.early) else "warning"
+    return Signs(text, tuple(evidence), severity, 0.9 if shown else 0.7, changes)
 
 
 def pos_weight_order(case: Case) -> Signs | Lacking | None:
@@ -273,9 +274,18 @@ WEIGHTS: dict[str, Fault] = {
         means="The weight is more than three times negatives / positives: recall near 1, precision near the prevalence.",
         needs="loss.pos_weight and the prevalence of each class in training",
         signature=pos_weight_too_large,
-        severity="warning",
+        severity="critical from ten times negatives / positives on where nothing was learned; else a warning",
         dose="negatives / positives of the training labels, at most 50",
-        explains=("single_class_prediction", "threshold_mismatch"),
+        explains=(
+            "single_class_prediction",
+            "threshold_mismatch",
+            "learning_rate_too_high",
+            "gradients_accumulate",
+            "train_eval_gap",
+            "unstable_validation",
+            "accuracy_is_majority",
+            "diverging_loss",
+        ),
         lookalikes=(Lookalike("double_correction", "data.sampler"), Lookalike("not_learning", "the AUC")),
         harmful=("a higher threshold alone: the gradient still belongs to a few samples",),
         source="a weight w moves the log-odds by log w (Elkan 2001)",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from osler.doctor.chart import Chart, Series
 from osler.doctor.facts import Facts, read_settings
@@ -25,16 +27,23 @@ SHORTER = {".loss.value": ".loss", "learning_rate.end": "learning_rate"}
 # Taken in another way.
 SKIPPED = frozenset({"schema", "epoch", "phase", "monitor"})
 DEEPEST = 8
+# The row of a figure that no epoch holds yet.
+NEVER = sys.maxsize
 
 
 class VitalsCollector:
-    """Turns vitals, epoch by epoch, into a chart; the watch during training adds to one and asks again."""
+    """Turns vitals, epoch by epoch, into a chart; the watch during training adds to one and asks again.
+
+    Figures lie in one block, a line each, that grows by doubling: an epoch costs what it holds, however many came before.
+    """
 
     def __init__(self, source: str = "vitals") -> None:
         self._source = source
         self._epochs: list[float] = []
         self._phases: list[int] = []
-        self._columns: dict[str, dict[int, float]] = {}
+        self._block = np.full((64, 64), np.nan)
+        self._lines: dict[str, int] = {}
+        self._since: list[int] = []  # of each line, the first row that holds a figure
         self._broken: dict[str, set[int]] = {}
         self._names: dict[tuple[str, ...], str] = {}
         self._phase_names: dict[int, str] = {}
@@ -46,6 +55,8 @@ class VitalsCollector:
         if self._epochs and number <= self._epochs[-1]:
             self._forget(sum(1 for known in self._epochs if known < number))
         row = len(self._epochs)
+        if row == self._block.shape[1]:
+            self._block = _doubled(self._block, axis=1)
         self._epochs.append(number)
         phase = vitals.get("phase")
         index = phase.get("index", 0) if isinstance(phase, Mapping) else 0
@@ -59,9 +70,8 @@ class VitalsCollector:
 
     def _forget(self, count: int) -> None:
         del self._epochs[count:], self._phases[count:]
-        for column in self._columns.values():
-            for row in [row for row in column if row >= count]:
-                del column[row]
+        self._block[:, count:] = np.nan
+        self._since = [row if row < count else NEVER for row in self._since]
         for rows in self._broken.values():
             rows -= {row for row in rows if row >= count}
 
@@ -70,15 +80,28 @@ class VitalsCollector:
             if not path and key in SKIPPED:
                 continue
             here = (*path, key)
-            if isinstance(value, Mapping):
+            if isinstance(value, (int, float)):
+                self._write(self._names.get(here) or self._name(here), row, float(value))
+            elif isinstance(value, Mapping):
                 if len(here) < DEEPEST:
                     self._walk(value, here, row)
-                continue
-            if isinstance(value, (int, float)):
-                name = self._names.get(here) or self._name(here)
-                self._columns.setdefault(name, {})[row] = float(value)
             elif isinstance(value, str) and key.endswith("_reason") and "finite" in value:
-                self._broken.setdefault(self._name((*path, key.removesuffix("_reason"))), set()).add(row)
+                name = self._name((*path, key.removesuffix("_reason")))
+                self._line(name)
+                self._broken.setdefault(name, set()).add(row)
+
+    def _write(self, name: str, row: int, value: float) -> None:
+        line = self._line(name)
+        self._since[line] = min(self._since[line], row)
+        self._block[line, row] = value
+
+    def _line(self, name: str) -> int:
+        line = self._lines.setdefault(name, len(self._lines))
+        if line == len(self._since):
+            self._since.append(NEVER)
+            if line == len(self._block):
+                self._block = _doubled(self._block, axis=0)
+        return line
 
     def _name(self, path: tuple[str, ...]) -> str:
         """The series of a place in the file: val.classes.Hernia.auc is val.auc[Hernia], val.macro.auc is val.auc."""
@@ -101,9 +124,16 @@ class VitalsCollector:
     def chart(self, facts: Facts | None = None, notes: Iterable[str] = ()) -> Chart:
         """The chart of all epochs taken so far."""
         count = len(self._epochs)
+        values = self._block[: len(self._lines), :count].copy()
+        nonfinite = np.isinf(values)
+        values[nonfinite] = np.nan
         # What was never a number in any epoch is told by its reasons alone.
-        columns = {**{name: {} for name, rows in self._broken.items() if rows}, **{k: v for k, v in self._columns.items() if v}}
-        series = {name: self._series(name, column, count) for name, column in columns.items()}
+        broken = {name: sorted(rows) for name, rows in self._broken.items() if rows}
+        for name, rows in broken.items():
+            nonfinite[self._lines[name], rows] = True
+        logged = (name for name, line in self._lines.items() if self._since[line] < count)
+        named = ((name, self._lines[name]) for name in dict.fromkeys((*broken, *logged)))
+        series = {name: Series(values[line], nonfinite[line], name, "vitals.jsonl") for name, line in named}
         _stand_for_the_whole(series)
         phases = np.array(self._phases, dtype=np.intp)
         several = len(set(self._phases)) > 1
@@ -121,13 +151,9 @@ class VitalsCollector:
             notes=tuple(notes),
         )
 
-    def _series(self, name: str, column: dict[int, float], count: int) -> Series:
-        values = np.full(count, np.nan)
-        values[list(column)] = list(column.values())
-        infinite = np.isinf(values)
-        values[infinite] = np.nan
-        infinite[[row for row in self._broken.get(name, ()) if row < count]] = True
-        return Series(values, infinite, name, "vitals.jsonl")
+
+def _doubled(block: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    return np.concatenate([block, np.full_like(block, np.nan)], axis=axis)
 
 
 def _stand_for_the_whole(series: dict[str, Series]) -> None:
