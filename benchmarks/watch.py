@@ -180,7 +180,7 @@ def lightning_epochs(loop: Loop, folder: Path, epochs: int, resume: bool) -> Non
 
     from osler.adapters.for_lightning import LightningDoctor
 
-    class Module(lightning.LightningModule):  # type: ignore[misc]
+    class Module(lightning.LightningModule):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             super().__init__()
             self.model, self.loss = loop.model, loop.loss

@@ -254,7 +254,7 @@ def test_small_work_starts_no_process(tmp_path: Path, monkeypatch: pytest.Monkey
     def fail(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("a pool was made")
 
-    monkeypatch.setattr(filling, "ProcessPoolExecutor", fail)
+    monkeypatch.setattr(filling, "share_out", fail)
     samples = array_samples(3000, size=28)
     started = time.perf_counter()
     filled(samples, tmp_path, workers=8)

@@ -176,3 +176,8 @@ def test_a_section_that_is_off_is_made(tiny: Tiny) -> None:
 def test_an_edit_that_is_not_allowed_is_a_clear_error(tiny: Tiny) -> None:
     with pytest.raises(ConfigError, match="learning_rate"):
         apply_patch(tiny(), Patch("f", "f", "", "", (Edit("training.learning_rate", 1.0, -1.0, ""),)))
+
+
+def test_notes_are_not_treated(tiny: Tiny) -> None:
+    config = tiny()
+    assert next_patch(diagnosis(finding("rate", RATE, severity="note")), config, {}, (config,)) == (None, ())

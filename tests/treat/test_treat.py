@@ -305,6 +305,7 @@ def test_exclusive_classes_have_no_thresholds_and_their_test_set_is_read_all_the
     run = train_run(load_config({**values, "data": data, "loss": {"type": "cross_entropy"}}), tmp_path / "multi")
     found = treat_run(run.path, minutes=5, attempts=1, seeds=1, inline=True, say=lambda text: None)
     test = found.record.test
-    assert test is not None and test["read"]
+    assert test is not None
+    assert test["read"]
     assert test["comparison"]["difference"]["n_patients"] > 50
     assert test["comparison"]["treated"] > test["comparison"]["value"]

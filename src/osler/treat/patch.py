@@ -84,7 +84,8 @@ def next_patch(
 ) -> tuple[Patch | None, tuple[str, ...]]:
     """The first prescription that can be made and was not tried, and why others cannot, a sentence each.
 
-    Findings come as they are ranked, the graver first; a finding without changes of its own gives way to its symptoms'.
+    Findings come as they are ranked, the graver first, and notes not at all; a finding without changes of its own gives way to
+    its symptoms'.
 
     Args:
         diagnosis: of the run.
@@ -94,6 +95,8 @@ def next_patch(
     """
     seen, refused = list(tried), []
     for finding in _in_order(diagnosis):
+        if finding.severity == "note":  # what is noted does no harm that a run would show: to change it can only do some
+            continue
         changes = [change for change in finding.signs.changes if not _of(change.key, NO_TRAINING)]
         edits: list[Edit] = []
         for change in changes:

@@ -31,6 +31,7 @@ WORSE_THAN_FLOOR = -0.2
 # Outputs that start at random, not at 0, cost a little more than a half everywhere; those of a network thrown out, many times.
 FRESH = 1.5
 CLIPPED = 0.5
+LOWER = "a tenth where nothing was learned, a third where a run that had learned was shaken; clip at the 90th percentile of the norm next"
 # Adam's usual rate for a network that starts from scratch is 0.001; at a fifth of it, slow is what one gets.
 CAREFUL_RATE = 3e-4
 
@@ -88,13 +89,7 @@ def learning_rate_too_high(case: Case) -> Signs | Lacking | None:
     text = f"Steps are too large{f' at a learning rate of {figure(rate)}' if rate > 0 else ''}: {'; '.join(reasons)}."
     certain = thrown_out is not None or ratio > LARGE_RATIO or worse.sum() >= 2 or (len(reasons) > 1 and not case.early)
     severity = _harm(case, certain or not (ratio > HIGH_RATIO or case.early))
-    factor = 0.1 if not case.learned else 1 / 3
-    changes = scale_rate(
-        case,
-        factor,
-        "a tenth where nothing was learned, a third where a run that had learned was shaken; clip at the 90th percentile of the "
-        "norm next",
-    )
+    changes = scale_rate(case, 0.1 if not case.learned else 1 / 3, LOWER)
     return Signs(text, tuple(evidence), severity, min(0.9, 0.55 + 0.15 * len(reasons)), changes)
 
 
