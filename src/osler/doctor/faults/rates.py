@@ -31,7 +31,10 @@ WORSE_THAN_FLOOR = -0.2
 # Outputs that start at random, not at 0, cost a little more than a half everywhere; those of a network thrown out, many times.
 FRESH = 1.5
 CLIPPED = 0.5
-LOWER = "a tenth where nothing was learned, a third where a run that had learned was shaken; clip at the 90th percentile of the norm next"
+LOWER = (
+    "a tenth where nothing was learned, a third where a run that had learned was shaken; clip at the 90th percentile of the "
+    "norm next"
+)
 # Adam's usual rate for a network that starts from scratch is 0.001; at a fifth of it, slow is what one gets.
 CAREFUL_RATE = 3e-4
 
