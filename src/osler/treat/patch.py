@@ -105,7 +105,7 @@ def next_patch(
             except ConfigError as error:
                 refused.append(f"{finding.name}: {error}")
         if not edits:
-            if finding.severity != "note" and not finding.signs.changes and not finding.symptoms:
+            if not finding.signs.changes and not finding.symptoms:
                 refused.append(_by_hand(finding))
             continue
         patch = Patch(finding.id, finding.name, finding.signs.summary, doses.get(finding.id, ""), tuple(edits))
