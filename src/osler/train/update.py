@@ -45,4 +45,4 @@ def without_gradient(weights: Sequence[Tensor]) -> Tensor:
     # Norms by the largest element: squares of gradients near 1e-30 are zero in float32.
     norms = torch.stack(torch._foreach_norm([weight.grad for weight in reached if weight.grad is not None], ord=torch.inf))
     shares = torch.tensor([weight.numel() / whole for weight in reached], device=norms.device)
-    return 1.0 - (shares * (norms > 0)).sum()
+    return 1.0 - (shares * (norms != 0)).sum()  # what is not a number did arrive

@@ -767,3 +767,59 @@ def test_a_loss_of_masks_that_comes_down_to_its_floor_is_no_sign_of_large_steps(
         every(given(worse, {**MASKS, "training.learning_rate": 0.015}).diagnosis())["learning_rate_too_high"].severity
         == "critical"
     )
+
+
+AUGMENTED: Columns = {**EVEN, "augmentation.rotation": 60.0, "augmentation.shift": 0.3, "augmentation.brightness": 0.5}
+FIRST_LOSS: Columns = {
+    "first_loss.value": np.r_[2.6, np.full(E - 1, np.nan)],
+    "first_loss.se": np.r_[0.3, np.full(E - 1, np.nan)],
+}
+BALANCED: Columns = {**RARE, "data.sampler": "balanced", "prevalence.drawn": 0.5}
+WHITE: Columns = {"input.mean": flat(232.0), "input.sd": flat(56.0), "input.white": flat(0.5)}
+BLACK: Columns = {"input.mean": flat(9.0), "input.sd": flat(30.0), "input.black": flat(0.97)}
+SEEN_TENTH: Columns = {"train.prevalence": flat(0.1, 0.0), "train.n": flat(8000, 0.0)}
+SEEN_FEW: Columns = {"train.prevalence": flat(0.03, 0.0), "train.n": flat(8000, 0.0)}
+# What a sigmoid makes of what a sigmoid made of probabilities.
+THRICE: Columns = {"val.probability.p5": np.full(E, 0.6225), "val.probability.p95": np.full(E, 0.675)}
+HEAD: Columns = {**EVEN, "model.pretrained": None, "training.phases": ({"train": "head", "epochs": E},)}
+
+
+@pytest.mark.parametrize(
+    ("id", "series", "facts", "severity"),
+    [
+        ("frozen_network", {**COIN, "without_gradient": np.full(E, 0.97)}, EVEN, "critical"),
+        ("frozen_network", {**LEARNS, "without_gradient": np.full(E, 0.3)}, EVEN, "warning"),
+        ("output_bias_wrong", {**LEARNS, **FIRST_LOSS}, EVEN, "warning"),
+        ("input_out_of_range", {**COIN, **WHITE}, EVEN, "critical"),
+        ("input_out_of_range", {**LEARNS, **BLACK}, EVEN, "warning"),
+        ("augmentation_too_strong", COIN, AUGMENTED, "critical"),
+        ("sampler_starves_findings", {**COIN, **SEEN_TENTH}, BALANCED, "critical"),
+        ("labels_not_loaded", {**COIN, **SEEN_FEW}, BALANCED, "critical"),
+        ("double_activation", {**COIN, **THRICE}, EVEN, "critical"),
+    ],
+)  # fmt: skip
+def test_what_a_vital_or_a_setting_tells_by_itself(id: str, series: Columns, facts: Columns, severity: str) -> None:
+    found = every(given(series, facts).diagnosis())
+    assert id in found
+    assert found[id].signs.severity == severity
+
+
+@pytest.mark.parametrize(
+    ("id", "series", "facts"),
+    [
+        ("frozen_network", {**LEARNS, "without_gradient": np.full(E, 0.05)}, EVEN),
+        ("output_bias_wrong", {**LEARNS, **FIRST_LOSS, "first_loss.se": np.full(E, 0.9)}, EVEN),
+        ("input_out_of_range", {**COIN, "input.mean": flat(120.0), "input.sd": flat(55.0), "input.white": flat(0.2)}, EVEN),
+        ("augmentation_too_strong", LEARNS, AUGMENTED),
+        ("augmentation_too_strong", COIN, {**EVEN, "augmentation.rotation": 60.0}),
+        ("labels_not_loaded", {**COIN, **SEEN_TENTH}, BALANCED),
+        (
+            "double_activation",
+            {**COIN, **THRICE, "val.probability.p95": np.full(E, 0.66), "val.probability.p5": np.full(E, 0.63)},
+            EVEN,
+        ),
+        ("learning_rate_too_high", {**COIN, "update_ratio.max": np.full(E, 4.0), "update_ratio.median": np.full(E, 0.05)}, HEAD),
+    ],
+)
+def test_and_what_it_does_not_tell(id: str, series: Columns, facts: Columns) -> None:
+    assert id not in every(given(series, facts).diagnosis())
