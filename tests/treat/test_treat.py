@@ -12,12 +12,14 @@ import pytest
 from scripted import Scripted
 
 from osler.config import load_config
+from osler.doctor.findings import Diagnosis
 from osler.errors import RequestError, RunError
 from osler.runs.folder import RunFolder
 from osler.runs.looks import read_looks
 from osler.train.fit import train_run
 from osler.treat import Treatment, command, treat_run
 from osler.treat.command import ask
+from osler.treat.course import Course
 
 Script = Callable[[str], Any]
 QUIET = {"say": lambda text: None}
@@ -297,6 +299,24 @@ def test_an_arm_is_not_treated(sick: RunFolder, monkeypatch: pytest.MonkeyPatch)
     arm = found.folder.arm("rerun-seed1")
     with pytest.raises(RunError, match="is an arm"):
         treat_run(arm)
+
+
+@pytest.mark.parametrize(("rerun", "ground"), [(0.003, "treated-1"), (4.0, "rerun")])
+def test_an_arm_is_gone_on_from_unless_it_is_worse_than_the_re_run_beyond_chance(
+    sick: RunFolder, monkeypatch: pytest.MonkeyPatch, rerun: float, ground: str
+) -> None:
+    """A little stronger, the re-run is better by chance alone."""
+    grounds: list[str] = []
+    decide = Course._ground
+
+    def noted(course: Course, number: int) -> tuple[str, Diagnosis]:
+        ground, diagnosis = decide(course, number)
+        grounds.append(ground)
+        return ground, diagnosis
+
+    monkeypatch.setattr(Course, "_ground", noted)
+    treat(monkeypatch, sick, lambda name: rerun if name.startswith("rerun") else 0.0, attempts=2)
+    assert grounds == ["rerun", ground]
 
 
 def test_exclusive_classes_have_no_thresholds_and_their_test_set_is_read_all_the_same(sick: RunFolder, tmp_path: Path) -> None:
