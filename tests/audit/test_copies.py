@@ -13,17 +13,17 @@ import pytest
 from numpy.typing import NDArray
 
 from osler.audit.copies import Copy, confirm_on, find_copies, groups
-from osler.audit.hashes import SIDE, Hashes, hash_images
+from osler.audit.hashes import SIDE, Hashes, hash_image, stack
 
 Image = NDArray[np.uint8]
 
 
-def hashes_of(images: Any, workers: int = 1) -> Hashes:
-    return hash_images(lambda row: images[row], len(images), workers)
+def hashes_of(images: Any) -> Hashes:
+    return stack([hash_image(images[row]) for row in range(len(images))])
 
 
 def copies_of(images: Any, workers: int = 1) -> list[Copy]:
-    return find_copies(hashes_of(images, workers), confirm_on(lambda row: images[row]), workers=workers)
+    return find_copies(hashes_of(images), confirm_on(lambda row: images[row]), workers=workers)
 
 
 def pairs(copies: list[Copy], kind: str) -> set[tuple[int, int]]:

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from osler.audit.hashes import SIDE, hash_image, hash_images, shrink, stack
-from osler.errors import DataError
+from osler.audit.hashes import SIDE, hash_image, shrink, stack
 
 
 def picture(seed: int, height: int = 150, width: int = 180) -> NDArray[np.uint8]:
@@ -90,35 +89,16 @@ def test_nan_is_no_noise() -> None:
     assert np.array_equal(hash_image(image).thumb, hash_image(zero).thumb)
 
 
-def test_many_images_in_threads() -> None:
-    images = [picture(seed, 40, 50) for seed in range(150)]
-    hashes = hash_images(lambda row: images[row], len(images), workers=4)
-    again = stack([pickle.loads(pickle.dumps(hash_image(image))) for image in images])
-    for name in ("digests", "thumbs", "blank"):
-        np.testing.assert_array_equal(getattr(hashes, name), getattr(again, name))
-    assert len(hashes) == 150
+def test_fingerprints_of_processes_become_arrays() -> None:
+    images = [picture(seed, 40, 50) for seed in range(20)] + [np.zeros((30, 30), np.uint8)]
+    made = [hash_image(image) for image in images]
+    hashes = stack([pickle.loads(pickle.dumps(one)) for one in made])
+    assert hashes.digests.shape == (21, 2)
+    assert [row.tobytes() for row in hashes.digests] == [one.digest for one in made]
+    np.testing.assert_array_equal(hashes.thumbs, [one.thumb for one in made])
+    assert hashes.blank.tolist() == [False] * 20 + [True]
     assert not hashes.unreadable
 
 
-def test_unreadable_images_are_kept_with_their_reason() -> None:
-    def read(row: int) -> NDArray[np.uint8]:
-        if row == 1:
-            raise DataError("b.png: damaged")
-        return picture(row)
-
-    hashes = hash_images(read, 3, workers=2)
-    assert hashes.unreadable == {1: "b.png: damaged"}
-    assert hashes.blank.tolist() == [False, True, False]
-
-
-def test_other_errors_are_not_swallowed() -> None:
-    def read(row: int) -> NDArray[np.uint8]:
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        hash_images(read, 3)
-
-
 def test_no_images() -> None:
-    assert len(hash_images(lambda row: picture(row), 0)) == 0
     assert len(stack([])) == 0

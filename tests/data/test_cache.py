@@ -346,7 +346,7 @@ def test_the_waiting_process_shows_the_others_progress(tmp_path: Path) -> None:
             locked.set()
             for rows in (np.arange(5), np.arange(5, 10)):
                 time.sleep(0.5)
-                other._fill(rows, 1, None)
+                other._fill(rows, 1, None, 0, None)
             time.sleep(0.5)
 
     other._identify(np.arange(10))

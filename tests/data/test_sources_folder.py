@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from osler.config import DataConfig
+from osler.data.files import list_images
 from osler.data.samples import Samples
 from osler.data.sources import SOURCES, load_source
 from osler.errors import DataError
@@ -152,6 +153,18 @@ def test_a_linked_folder_that_leads_back_ends(two_classes: Path) -> None:
     samples = load(two_classes)
     assert len(samples) == 3
     assert any("1 linked folder not followed" in note for note in samples.notes)
+
+
+def test_linked_folders_are_followed_once_each(two_classes: Path, tmp_path: Path) -> None:
+    far = tmp_path / "another disk"
+    write_images(far / "inner", ["x.png", "y.png"])
+    (far / "back").symlink_to(far)
+    (far / "up").symlink_to(two_classes.parent)
+    for name in ("here", "there"):
+        (two_classes / "NORMAL" / name).symlink_to(far)
+    listing = list_images(two_classes / "NORMAL")
+    assert [name for name in listing.names if "/" in name] == ["here/inner/x.png", "here/inner/y.png"]
+    assert listing.links == 3  # `there`, `back` and `up`
 
 
 class TestPatientsFromNames:

@@ -315,7 +315,7 @@ def test_a_class_of_unreadable_images_alone_is_refused(tiny: Tiny, tmp_path: Pat
     for film in (films / "sick").iterdir():
         film.write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(DataError, match="class 'sick' has no positive sample in train"):
-        train_run(tiny(data={"source": "folder", "path": str(films), "unreadable": "skip"}))
+        train_run(tiny(data={"source": "folder", "path": str(films), "unreadable": "skip", "unreadable_limit": 1.0}))
 
 
 def test_a_starting_state_beyond_the_plan_is_refused(tiny: Tiny) -> None:
@@ -371,3 +371,7 @@ def test_unreadable_images_are_listed_or_skipped_and_recorded(tmp_path: Path, ti
     run = train_run(tiny(data={**data, "unreadable": "skip"}, training={"epochs": 1}))
     assert any("1 unreadable image left out" in note for note in run.read(run.facts_file)["notes"])
     assert "\na/3.png," not in run.splits_file.read_text()
+    for name in ("4.png", "5.png"):
+        (tmp_path / "set" / "a" / name).write_bytes(broken.read_bytes()[:200])
+    with pytest.raises(DataError, match=r"3 images cannot be used, more than the 2 of 40 that data\.unreadable_limit allows"):
+        train_run(tiny(data={**data, "unreadable": "skip"}, training={"epochs": 1}))

@@ -7,8 +7,7 @@ the set itself (`osler.audit.codes`), since a hash that is fixed beforehand sees
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -16,9 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from osler.errors import OslerError
-
-__all__ = ["SIDE", "Fingerprint", "Hashes", "gray_of", "hash_image", "hash_images", "shrink", "stack"]
+__all__ = ["SIDE", "Fingerprint", "Hashes", "gray_of", "hash_image", "shrink", "stack"]
 
 SIDE = 24
 """Pixels on a side of the small image that is kept of each image."""
@@ -28,9 +25,6 @@ _FINER = 2
 
 _FLAT = 1 / 255
 """Standard deviation of the small image, as a share of its range, below which an image is blank."""
-
-_CHUNK = 64
-"""Images a thread takes at a time."""
 
 
 class Fingerprint(NamedTuple):
@@ -133,52 +127,16 @@ def _digest(pixels: NDArray[Any]) -> bytes:
     return digest.digest()[:16]
 
 
-def stack(fingerprints: Sequence[Fingerprint | str]) -> Hashes:
-    """Fingerprints as arrays; a string in the place of one says why that image could not be read."""
-    hashes = _empty(len(fingerprints))
-    _fill(hashes, enumerate(fingerprints))
-    return hashes
+def stack(fingerprints: Sequence[Fingerprint]) -> Hashes:
+    """Fingerprints, made in one process or in many, as arrays.
 
-
-def hash_images(read: Callable[[int], NDArray[Any]], n: int, workers: int = 1) -> Hashes:
-    """The fingerprints of images 0 to n - 1.
-
-    Decoding, resizing and the digest run outside Python's lock, so threads are enough. Memory is that of the result and
-    one image a worker.
-
-    Args:
-        read: a row → its pixels, as `hash_image` takes them; called from `workers` threads at once.
-        n: images.
-        workers: threads.
-
-    Returns:
-        The fingerprints; an image whose reading raised an OslerError is kept as unreadable, with the message.
+    >>> image = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
+    >>> len(stack([hash_image(image), hash_image(image + 500)]))
+    2
     """
-    hashes = _empty(n)
-
-    def one(row: int) -> Fingerprint | str:
-        try:
-            return hash_image(read(row))
-        except OslerError as error:
-            return str(error)
-
-    def chunk(start: int) -> None:
-        _fill(hashes, ((row, one(row)) for row in range(start, min(start + _CHUNK, n))))
-
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        for _ in pool.map(chunk, range(0, n, _CHUNK)):
-            pass
-    return hashes
-
-
-def _empty(n: int) -> Hashes:
-    return Hashes(np.zeros((n, 2), np.uint64), np.zeros((n, SIDE, SIDE), np.uint8), np.ones(n, np.bool_))
-
-
-def _fill(hashes: Hashes, fingerprints: Iterable[tuple[int, Fingerprint | str]]) -> None:
-    for row, one in fingerprints:
-        if isinstance(one, str):
-            hashes.unreadable[row] = one
-        else:
-            hashes.digests[row] = np.frombuffer(one.digest, np.uint64)
-            hashes.thumbs[row], hashes.blank[row] = one.thumb, one.blank
+    n = len(fingerprints)
+    return Hashes(
+        np.frombuffer(b"".join(one.digest for one in fingerprints), np.uint64).reshape(n, 2),
+        np.array([one.thumb for one in fingerprints], np.uint8).reshape(n, SIDE, SIDE),
+        np.array([one.blank for one in fingerprints], np.bool_),
+    )

@@ -203,7 +203,8 @@ class DataConfig(Section):
     unreadable: Literal["error", "skip"] = "error"
     """What an unreadable image does: stop with the list of them, or be skipped and recorded."""
     unreadable_limit: Share = 0.05
-    """`osler prepare` stops where a larger share of the images than this cannot be used; unless it is 0, one alone never does."""
+    """Preparing stops where a larger share of the images than this cannot be used; unless it is 0, one alone never does. Training
+    heeds it where unreadable images are skipped."""
     split: SplitConfig = SplitConfig()
     subset: Annotated[float, Field(gt=0, le=1)] | None = None
     """Share of the patients (or samples) to use, stratified."""
@@ -239,6 +240,14 @@ class DataConfig(Section):
         if groups != 1:
             raise ValueError(f"{value!r} has {groups} groups; exactly one, in ( ), must hold the patient; (?: ) groups without")
         return value
+
+    def most_unreadable(self, images: int) -> int:
+        """Of so many images, how many may be unusable before the set itself is in doubt.
+
+        >>> [DataConfig(unreadable_limit=0.05).most_unreadable(images) for images in (10, 100)]
+        [1, 5]
+        """
+        return max(1, int(self.unreadable_limit * images)) if self.unreadable_limit else 0
 
     @model_validator(mode="after")
     def _path_is_given(self) -> DataConfig:

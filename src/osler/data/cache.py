@@ -119,7 +119,7 @@ class PackedCache:
         if len(self.find_missing(wanted)):
             with self._storing("preparing images"), self.store.lock(lane, self._watcher(wanted, progress)):
                 self._find(wanted)
-                self._fill(self._missing(wanted), workers, progress, lane, most_unreadable)
+                self._fill(wanted, workers, progress, lane, most_unreadable)
             self._find(wanted)
         self.require_readable(wanted, most_unreadable)
 
@@ -262,8 +262,9 @@ class PackedCache:
             raise storage_error(self.store.folder, error, doing) from error
 
     def _fill(
-        self, rows: NDArray[np.int64], workers: int, progress: Progress | None, lane: int = 0, most_unreadable: int | None = None
+        self, wanted: NDArray[np.int64], workers: int, progress: Progress | None, lane: int, most_unreadable: int | None
     ) -> None:
+        rows = self._missing(wanted)
         if not len(rows):
             return
         done = 0
@@ -273,7 +274,7 @@ class PackedCache:
                 done += len(positions)
                 if progress is not None:
                     progress(done, len(rows))
-                self.require_readable(rows, most_unreadable)
+                self.require_readable(wanted, most_unreadable)
 
     def _take(self, rows: NDArray[np.int64], outcome: Outcome) -> None:
         """Remembers which rows cannot be used, and in which state the others were read."""

@@ -70,7 +70,7 @@ class Listing:
     Attributes:
         names: image files relative to the folder with "/" between parts, sorted.
         hidden: files and folders whose name begins with a dot, or that an archive left behind; not looked into.
-        links: linked folders, which are not followed, as they may lead back here.
+        links: linked folders that lead back here, to a folder above or to one that is read anyway; the others are followed.
         others: files that are no image by their name, by suffix.
     """
 
@@ -90,9 +90,13 @@ class Listing:
         """What was passed over, one sentence each."""
         kinds = ", ".join(f"{number:,} {suffix or 'without a suffix'}" for suffix, number in self.others.most_common(5))
         total = sum(self.others.values())
+        led = "what they lead to is read anyway, or holds this folder"
         said = (
             (self.hidden, f"{count(self.hidden, 'hidden file or folder', 'hidden files or folders')} ignored."),
-            (self.links, f"{count(self.links, 'linked folder')} not followed."),
+            (
+                self.links,
+                f"{count(self.links, 'linked folder')} not followed: {led}.",
+            ),
             (total, f"{count(total, 'file')} ignored as no image by the name ({kinds}); read are {', '.join(IMAGE_SUFFIXES)}."),
         )
         return tuple(sentence for number, sentence in said if number)
@@ -134,39 +138,77 @@ def list_images(folder: Path, most: int | None = None) -> Listing:
     Raises:
         DataError: the folder cannot be listed.
     """
-    listing, seen = Listing(), 0
-    for prefix, entries in _walk(folder):
+    listing, seen, walk = Listing(), 0, _Walk(folder)
+    for prefix, entries in walk.run():
         seen += len(entries)
         if most is not None and seen > most:
             return Listing()
         for entry in entries:
             if is_hidden(entry.name):
                 listing.hidden += 1
-            elif entry.is_dir(follow_symlinks=False):
+            elif entry.is_dir(follow_symlinks=False) or _is_linked_folder(entry):
                 continue
             elif is_image_name(entry.name):
                 listing.names.append(prefix + entry.name)
-            elif entry.is_symlink() and is_folder(entry):
-                listing.links += 1
             else:
                 listing.others[PurePosixPath(entry.name).suffix.lower()] += 1
+    listing.links = walk.passed_over
     listing.names.sort()
     return listing
 
 
-def _walk(folder: Path) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
-    waiting = [""]
-    while waiting:
-        prefix = waiting.pop()
-        try:
-            with os.scandir(os.path.join(folder, prefix)) as entries:
-                found = list(entries)
-        except OSError as error:
-            raise DataError(f"{folder / prefix}: cannot be listed: {error.strerror}") from error
-        yield prefix, found
-        waiting += [
-            f"{prefix}{entry.name}/" for entry in found if entry.is_dir(follow_symlinks=False) and not is_hidden(entry.name)
-        ]
+def _is_linked_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a link to a folder; a link that has an image's name is taken for an image without a look at it."""
+    return not is_image_name(entry.name) and entry.is_symlink() and is_folder(entry)
+
+
+class _Walk:
+    """Every folder below one, each once: its own folders first, then linked ones that were not met and do not hold it.
+
+    Attributes:
+        passed_over: linked folders that were not entered.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.passed_over = 0
+        self._folder = folder
+        self._links: list[str] = []
+        self._met: set[tuple[int, int]] = set()
+
+    def run(self) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
+        """Each folder's path relative to the first, "" or with "/" at its end, and what is in it."""
+        yield from self._below("")
+        above = {_place(parent) for parent in self._folder.resolve().parents}
+        while self._links:
+            self._links.sort(reverse=True)
+            prefix = self._links.pop()
+            if _place(self._folder / prefix) in self._met | above:
+                self.passed_over += 1
+            else:
+                yield from self._below(prefix)
+
+    def _below(self, start: str) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
+        waiting = [start]
+        while waiting:
+            prefix = waiting.pop()
+            try:
+                self._met.add(_place(self._folder / prefix))
+                with os.scandir(self._folder / prefix) as entries:
+                    found = list(entries)
+            except OSError as error:
+                raise DataError(f"{self._folder / prefix}: cannot be listed: {error.strerror}") from error
+            yield prefix, found
+            for entry in found:
+                if not is_hidden(entry.name) and entry.is_dir(follow_symlinks=False):
+                    waiting.append(f"{prefix}{entry.name}/")
+                elif not is_hidden(entry.name) and _is_linked_folder(entry):
+                    self._links.append(f"{prefix}{entry.name}/")
+
+
+def _place(folder: Path) -> tuple[int, int]:
+    """What a folder is whatever it is called: its device and its number there."""
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino
 
 
 # --- from a table's cells to files ------------------------------------------------------------------------------------------

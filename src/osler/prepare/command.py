@@ -112,8 +112,7 @@ def prepare_data(
     rows = share.take(everything)
     start = time.monotonic()
     missing = cache.find_missing(rows, everything=check)
-    limit = config.data.unreadable_limit
-    most = max(1, int(limit * len(rows))) if limit else 0
+    most = config.data.most_unreadable(len(rows))
     try:
         with Meter() as meter:
             work(Work(cache, rows, share, config.data.workers, most, meter))

@@ -40,13 +40,15 @@ def prepare_images(config: Config, data: Data, console: Console | None) -> tuple
     """Prepares every image in use that the cache lacks, and leaves out or reports those that cannot be read.
 
     Raises:
-        DataError: images cannot be read and `data.unreadable` is "error", or none of a split is left.
+        DataError: images cannot be read and `data.unreadable` is "error", more than `data.unreadable_limit` allows, or none of
+            a split is left.
     """
     cache = open_cache(data.source, Preparation(config.preparation), cache_folder(config.data.cache))
     rows = np.concatenate(list(data.rows.values()))
     assert config.data.workers != "auto", "the configuration is resolved before images are prepared"
+    most = config.data.most_unreadable(len(rows)) if config.data.unreadable == "skip" else None
     with _progress(console) as tell:
-        cache.ensure(rows, config.data.workers, tell)
+        cache.ensure(rows, config.data.workers, tell, most_unreadable=most)
     bad = {row: cache.unreadable[row] for row in rows.tolist() if row in cache.unreadable}
     if bad and config.data.unreadable == "error":
         shown = "\n".join(f"  {message}" for message in list(bad.values())[:SHOWN])
