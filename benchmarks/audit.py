@@ -30,7 +30,7 @@ from calibration import calibration_seconds
 from numpy.typing import NDArray
 
 from osler.audit.copies import Copy, confirm_on, find_copies, groups
-from osler.audit.hashes import SIDE, Fingerprint, Hashes, hash_image, stack
+from osler.audit.hashes import SIDE, Hashes, hash_image, stack
 
 Image = NDArray[np.uint8]
 SIZE = 224
@@ -108,10 +108,10 @@ def decode(files: list[str]) -> tuple[float, int]:
     return time.process_time() - start, read
 
 
-def decode_and_hash(files: list[str]) -> tuple[float, list[Fingerprint]]:
-    """Processor seconds of this process, and what is sent back as the audit's own processes do it."""
+def decode_and_hash(files: list[str]) -> tuple[float, Hashes]:
+    """Processor seconds of this process, and what it sends back, in arrays as the audit's own processes do it."""
     start = time.process_time()
-    made = [hash_image(np.asarray(cv2.imread(file, cv2.IMREAD_UNCHANGED))) for file in files]
+    made = stack([hash_image(np.asarray(cv2.imread(file, cv2.IMREAD_UNCHANGED))) for file in files])
     return time.process_time() - start, made
 
 
@@ -123,7 +123,7 @@ def race(files: list[str], pool: Pool) -> tuple[float, float, float, float]:
     middle = time.perf_counter()
     osler = pool.map(decode_and_hash, chunks, 1)
     end = time.perf_counter()
-    assert sum(read for _, read in bare) == len(stack([one for _, made in osler for one in made])) == len(files)
+    assert sum(read for _, read in bare) == sum(len(made) for _, made in osler) == len(files)
     return middle - start, end - middle, sum(used for used, _ in bare), sum(used for used, _ in osler)
 
 

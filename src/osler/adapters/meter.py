@@ -62,6 +62,8 @@ class StepMeter:
         self._norms: list[Array] = []
         self._ratios: list[Array] = []
         self._cut: list[Array] = []
+        self._cosines: list[Array] = []
+        self._gradient: Array | None = None
         self._before: tuple[list[Array], list[Array]] | None = None
 
     def _is_due(self) -> bool:
@@ -77,13 +79,17 @@ class StepMeter:
     def _look(self, optimizer: Any) -> None:
         rate = max(float(group["lr"]) for group in optimizer.param_groups)
         self._rates = (self._rates[0] if self._rates else rate, rate)
-        if not self._is_due():
+        due = self._is_due()
+        if not due and self._gradient is None:
             return
         from torch.nn.utils import get_total_norm
 
         from osler.train.update import without_gradient
 
         learning = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+        self._compare(learning, due)
+        if not due:
+            return
         if learning:
             self._cut.append(without_gradient(learning))
         moved = [p for p in learning if p.grad is not None]
@@ -93,6 +99,15 @@ class StepMeter:
             return
         self._norms.append(get_total_norm([p.grad.detach() for p in moved]))
         self._before = moved, [p.detach().clone() for p in moved]
+
+    def _compare(self, learning: list[Any], due: bool) -> None:
+        """A measured step's gradient with that of the step after it."""
+        from osler.train.update import gradient_cosine, gradient_sample
+
+        now = gradient_sample(learning) if learning else None
+        if now is not None and self._gradient is not None and len(now) == len(self._gradient):
+            self._cosines.append(gradient_cosine(self._gradient, now))
+        self._gradient = now if due else None
 
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         self.steps += 1
@@ -111,7 +126,7 @@ class StepMeter:
         """`optimization` and `learning_rate` of the epoch, as far as steps were seen."""
         if not self._done:
             return {}
-        norms, ratios, cut = (loss_values(each) for each in (self._norms, self._ratios, self._cut))
+        norms, ratios, cut, cosines = (loss_values(each) for each in (self._norms, self._ratios, self._cut, self._cosines))
         rates = self._rates
         assert rates is not None, "a step was taken"
         self._last_epoch = self._done
@@ -123,6 +138,7 @@ class StepMeter:
                 "gradient_norm": {**_spread(norms, p90=0.9), "clipped_share": clipped},
                 "update_ratio": _spread(ratios),
                 "without_gradient": float(cut.min()) if len(cut) else math.nan,
+                "gradient_cosine": float(np.median(cosines)) if len(cosines) else math.nan,
             },
         }
 

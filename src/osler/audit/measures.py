@@ -80,7 +80,7 @@ def schema() -> str:
     """Names how images are measured: two versions that measure differently, or hash differently, have different names."""
     golden = (np.add.outer(np.arange(40), 3 * np.arange(56)) % 251).astype(np.uint8)
     seen = measure(RawImage(golden, 0.0, 255.0), "png", "gray", 8).tobytes()
-    return f"osler.measures/1 {hashlib.sha256(seen + repr(RECORD).encode()).hexdigest()[:16]}"
+    return f"osler.measures/2 {hashlib.sha256(seen + repr(RECORD).encode()).hexdigest()[:16]}"
 
 
 def measured_image(images: Images, row: int) -> Record:

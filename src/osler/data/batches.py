@@ -300,6 +300,16 @@ class TrainBatches:
 
         return _delivered(prepare, range(start, len(self)), self._device)
 
+    def plain(self, epoch: int, most: int) -> Batch:
+        """Up to so many of the samples as validation gets its own: whole and unchanged.
+
+        Others in each epoch, the same on each rank. They are the first of the next epoch's order, so that none of them is what
+        the network has just seen.
+        """
+        chosen = np.sort(order(self._seed, epoch + 1, len(self._rows))[:most])
+        rows, targets = self._rows[chosen], self._targets[chosen]
+        return next(iter(EvalBatches(self._gather, rows, targets, len(chosen), self._device, self._channels)))
+
     def _pixels(self, rows: NDArray[np.intp], epoch: int, positions: NDArray[np.intp]) -> tuple[Tensor, Tensor | None]:
         """Images, or patches, as training sees them, and their masks."""
         if self._channels is None:

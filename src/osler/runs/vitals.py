@@ -8,9 +8,9 @@ count from 1 and stand once each, in order:
      "learning_rate": {"start": 1e-3, "end": 9e-4},
      "train": SPLIT, "val": SPLIT,
      "optimization": {"gradient_norm": {"median", "p90", "max", "clipped_share"}, "update_ratio": {"median", "max"},
-                      "without_gradient": 0.0, "first_loss": {"value", "se"}, "skipped_steps": 0},
+                      "without_gradient": 0.0, "gradient_cosine": 0.1, "first_loss": {"value", "se"}, "skipped_steps": 0},
      "sampling": {"distinct", "repeated", "batches_without_positives": {"NAME": share}},
-     "train_mode_loss": {"train_mode", "eval_mode", "n"},
+     "train_mode_loss": {"train_mode", "eval_mode", "se", "n"}, "unaugmented": {"train_mode", "eval_mode", "se", "n"},
      "input": {"mean", "sd", "black", "white"},
      "monitor": {"name", "value", "best", "best_epoch", "improved"},
      "seconds": {"data", "step", "evaluation", "epoch"}, "memory": {"peak_mb"}}

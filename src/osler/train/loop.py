@@ -19,7 +19,7 @@ from osler.losses.terms import LossTerms
 from osler.tasks.task import Means, Outputs, Task
 from osler.train.plan import learning_parameters
 from osler.train.state import EpochRecord, TrainingState
-from osler.train.update import update_ratio, without_gradient
+from osler.train.update import gradient_cosine, gradient_sample, update_ratio, without_gradient
 
 __all__ = ["BatchNews", "NonFiniteLossError", "StepWatcher", "evaluate", "train_epoch", "train_mode_gap"]
 
@@ -111,17 +111,17 @@ def _backward(task: Task, network: nn.Module, batch: Batch, state: TrainingState
     record.without_positives.append(task.without_positives(batch))
     record.batches += 1
     if state.position.step == 0 and batch.index == 0:
-        record.first_losses.append(_first_loss(terms))
+        record.first_losses.append(torch.stack(_loss_and_error(terms)))
     if record.batches <= UPDATES_MEASURED:
         _measure_input(batch.images.detach().float(), record)
     return task.means(logits, batch)
 
 
 @torch.no_grad()
-def _first_loss(terms: LossTerms) -> Tensor:
-    """(2,) loss of the batch that the untouched network saw, and its standard error over the samples; NaN for one sample."""
+def _loss_and_error(terms: LossTerms) -> tuple[Tensor, Tensor]:
+    """() loss of a batch, and () its standard error over the samples, NaN for one sample."""
     values = terms.told / terms.weights.clamp_min(1e-12)
-    return torch.stack([terms.told.sum() / terms.weights.sum().clamp_min(1e-12), values.std() / math.sqrt(len(values))])
+    return terms.told.sum() / terms.weights.sum().clamp_min(1e-12), values.std() / math.sqrt(len(values))
 
 
 def _measure_input(images: Tensor, record: EpochRecord) -> None:
@@ -154,6 +154,8 @@ def _step(state: TrainingState, measure: bool) -> None:
         record.skipped_steps += 1
         if state.scaler.get_scale() < SMALLEST_SCALE:
             raise NonFiniteLossError(_non_finite("gradient norm", float(norm), state, None))
+    if finite:
+        _compare_gradients(record, parameters, measure)
     limit = state.config.training.clip_norm
     if limit is not None:
         torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
@@ -168,6 +170,14 @@ def _step(state: TrainingState, measure: bool) -> None:
         state.average.update()
     position.step += 1
     position.step_in_phase += 1
+
+
+def _compare_gradients(record: EpochRecord, parameters: Sequence[Tensor], measure: bool) -> None:
+    """Each measured step's gradient with that of the step after it."""
+    now = [gradient_sample(parameters)] if measure or record.last_gradient else []
+    if record.last_gradient:
+        record.gradient_cosines.append(gradient_cosine(record.last_gradient[0], now[0]))
+    record.last_gradient = now if measure else []
 
 
 def _non_finite(what: str, value: float, state: TrainingState, batch: Batch | None) -> str:
@@ -194,20 +204,20 @@ def evaluate(task: Task, batches: EvalBatches, state: TrainingState) -> Outputs:
 
 @torch.no_grad()
 def train_mode_gap(task: Task, batch: Batch, state: TrainingState) -> dict[str, Any]:
-    """Loss of a fixed validation batch with the network in training mode and in evaluation mode.
+    """Loss of a batch with the network in training mode and in evaluation mode, and the latter's standard error over samples.
 
     A large gap means that BatchNorm's stored statistics do not fit, or that dropout takes too much. The stored statistics are
     put back afterwards.
     """
     model = task.model
     kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    losses: dict[str, float] = {}
+    losses: dict[str, Tensor] = {}
     for mode in ("train_mode", "eval_mode"):
         model.train(mode == "train_mode")
         _seed(state.config.training.seed, 0, 0)
         with state.machine.autocast():
             _, terms = task.forward(model, batch)
-        losses[mode] = float(terms.told.sum() / terms.weights.sum().clamp_min(1e-12))
+        losses[mode], error = _loss_and_error(terms)
     for name, buffer in model.named_buffers():
         buffer.copy_(kept[name])
-    return {**losses, "n": len(batch.rows)}
+    return {**{mode: float(loss) for mode, loss in losses.items()}, "se": float(error), "n": len(batch.rows)}

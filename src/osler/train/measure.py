@@ -33,6 +33,7 @@ def measure(task: Task, batches: Batches, state: TrainingState, started: float) 
     begun = time.perf_counter()
     val = evaluate(task, batches.val, state).gathered()
     gap = train_mode_gap(task, batches.fixed, state)
+    unaugmented = train_mode_gap(task, batches.train.plain(state.position.epoch, len(batches.fixed)), state)
     train = state.record.outputs.gathered()
     record, position = state.record, state.position
     now = time.perf_counter()
@@ -47,6 +48,7 @@ def measure(task: Task, batches: Batches, state: TrainingState, started: float) 
         "optimization": _optimization(state),
         "sampling": _sampling(train["rows"], task, state),
         "train_mode_loss": gap,
+        "unaugmented": unaugmented,
         "input": _input(state),
         "monitor": {"name": state.config.training.monitor},
         "seconds": {"data": record.seconds_data, "step": record.seconds_step, "evaluation": now - begun, "epoch": now - started},
@@ -75,6 +77,7 @@ def _optimization(state: TrainingState) -> dict[str, Any]:
         },
         "update_ratio": {"median": _of(np.median, ratios), "max": _of(np.max, ratios)},
         "without_gradient": _of(np.min, _numbers(record.without_gradient)),
+        "gradient_cosine": _of(np.median, _numbers(record.gradient_cosines)),
         **_first_loss(record),
         "skipped_steps": record.skipped_steps,
     }

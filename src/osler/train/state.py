@@ -87,6 +87,8 @@ class EpochRecord:
     input_squares: list[Tensor] = field(default_factory=list)
     input_ends: list[Tensor] = field(default_factory=list)
     without_gradient: list[Tensor] = field(default_factory=list)
+    last_gradient: list[Tensor] = field(default_factory=list)
+    gradient_cosines: list[Tensor] = field(default_factory=list)
     first_losses: list[Tensor] = field(default_factory=list)
     without_positives: list[Tensor] = field(default_factory=list)
     batches: int = 0
@@ -96,8 +98,8 @@ class EpochRecord:
 
     _PLAIN = ("batches", "skipped_steps", "seconds_data", "seconds_step")
     _LISTS = (
-        "gradient_norms", "update_ratios", "input_means", "input_squares", "input_ends", "without_gradient", "first_losses",
-        "without_positives",
+        "gradient_norms", "update_ratios", "input_means", "input_squares", "input_ends", "without_gradient", "last_gradient",
+        "gradient_cosines", "first_losses", "without_positives",
     )  # fmt: skip
 
     def state(self) -> dict[str, Any]:

@@ -8,7 +8,10 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["update_ratio", "without_gradient"]
+__all__ = ["gradient_cosine", "gradient_sample", "update_ratio", "without_gradient"]
+
+SAMPLED = 256
+"""Elements of each tensor by which the gradients of two steps are compared."""
 
 
 @torch.no_grad()
@@ -46,3 +49,30 @@ def without_gradient(weights: Sequence[Tensor]) -> Tensor:
     norms = torch.stack(torch._foreach_norm([weight.grad for weight in reached if weight.grad is not None], ord=torch.inf))
     shares = torch.tensor([weight.numel() / whole for weight in reached], device=norms.device)
     return 1.0 - (shares * (norms != 0)).sum()  # what is not a number did arrive
+
+
+@torch.no_grad()
+def gradient_sample(weights: Sequence[Tensor]) -> Tensor:
+    """(n,) some elements of the gradient of each tensor, always the same ones; 0 where there is none. A copy.
+
+    Args:
+        weights: that are to learn, at least one.
+    """
+    every = [max(1, weight.numel() // SAMPLED) for weight in weights]
+    taken = [
+        (torch.zeros_like(weight) if weight.grad is None else weight.grad).flatten()[::step][:SAMPLED].float()
+        for weight, step in zip(weights, every, strict=True)
+    ]
+    return torch.cat(taken)
+
+
+def gradient_cosine(one: Tensor, other: Tensor) -> Tensor:
+    """() cosine of the angle between the gradients of two steps, from samples of both; 0 where one of them is zero.
+
+    Gradients of small batches are mostly noise, and those of two steps have little in common; near 1 they are one gradient.
+
+    >>> round(gradient_cosine(torch.tensor([3.0, 4.0]), torch.tensor([4.0, 3.0])).item(), 3)
+    0.96
+    """
+    cosine: Tensor = torch.dot(one, other) / (torch.linalg.vector_norm(one) * torch.linalg.vector_norm(other)).clamp_min(1e-30)
+    return cosine
