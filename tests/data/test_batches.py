@@ -50,6 +50,18 @@ def worker_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("osler-batches")]
 
 
+def test_training_samples_come_as_validation_gets_its_own() -> None:
+    batches = train(50, draw_weights=np.arange(50, dtype=np.float64))
+    first, again, other = (batches.plain(epoch, 16) for epoch in (0, 0, 1))
+    assert same(first, again)
+    assert set(first.rows.tolist()) != set(other.rows.tolist())
+    assert len(set(first.rows.tolist())) == 16
+    assert set(first.rows.tolist()) <= set(range(100, 150))
+    assert torch.equal(first.images, torch.from_numpy(POOL[first.rows]))
+    assert first.targets[:, 0].tolist() == (first.rows % 2).tolist()
+    assert len(batches.plain(0, 1000)) == 50
+
+
 class TestOrder:
     def test_is_a_permutation_of_seed_and_epoch(self) -> None:
         orders = {(seed, epoch): order(seed, epoch, 100) for seed in (0, 1, -5) for epoch in (0, 1)}

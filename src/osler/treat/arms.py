@@ -19,7 +19,7 @@ from osler.runs.predictions import Predictions
 from osler.runs.vitals import read_vitals
 from osler.treat.scores import AnyPredictions
 
-__all__ = ["Arm", "Status", "Trial", "arm_config", "best_monitored", "has_model", "hopeless", "predictions_of_arm"]
+__all__ = ["Arm", "Status", "Trial", "arm_config", "best_monitored", "epochs_of", "has_model", "hopeless", "predictions_of_arm"]
 
 Status = Literal["planned", "running", "done", "diverged", "hopeless", "failed", "killed", "out of time"]
 ENDED: tuple[Status, ...] = ("done", "diverged", "hopeless", "failed", "killed")

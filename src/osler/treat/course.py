@@ -18,8 +18,9 @@ from osler.doctor.findings import Diagnosis
 from osler.errors import ConfigError, RunError
 from osler.files import write_text
 from osler.runs.folder import RunFolder
-from osler.treat.arms import Arm, Group, arm_config, best_monitored, hopeless, new_group, predictions_of_arm
+from osler.treat.arms import Arm, Group, arm_config, best_monitored, epochs_of, hopeless, new_group, predictions_of_arm
 from osler.treat.chance import random_patch
+from osler.treat.further import further_patch
 from osler.treat.patch import Edit, Patch, apply_patch, next_patch
 from osler.treat.plan import Budget
 from osler.treat.proof import Evidence, Proof, compare, judge
@@ -117,6 +118,8 @@ class Course:
         patch, refused = next_patch(diagnosis, base, DOSES, tried)
         if patch is None and diagnosis.verdict == "refused":
             patch = _slower(base, tried)
+        if patch is None and number > 1:
+            patch = self._further(self.record.attempts[-1])
         self.record.refused += [one for one in refused if one not in self.record.refused]
         if patch is None:
             self.record.why_ended = "no further prescription: " + (
@@ -133,6 +136,16 @@ class Course:
         self.record.save(self.folder)
         self.say(f"Attempt {number}: {patch.name}. {_said(patch)}")
         return True
+
+    def _further(self, attempt: Attempt) -> Patch | None:
+        """More of what an attempt did, where its run asks for it, and where more of it did not already do less."""
+        group = self.record.groups[attempt.group]
+        before = [one for one in self.record.attempts[:-1] if one.patch.finding == attempt.patch.finding]
+        gained = not before or self._chosen(attempt.group, attempt.measure) > self._chosen(before[-1].group, attempt.measure)
+        if attempt.ended or self._did_worse(attempt) or not gained:
+            return None
+        tried = [one.config for one in self.record.groups.values()]
+        return further_patch(attempt.patch, group.config, epochs_of(self.folder.arm(group.arms[0].name)), tried)
 
     def _ground(self, number: int) -> tuple[str, Diagnosis]:
         """What the next prescription is laid over: the last treated configuration, unless it did worse than the re-run.
@@ -175,6 +188,8 @@ class Course:
             return False
         arm = self.record.groups[self.record.attempts[number - 1].group].arms[0]
         if _diagnosis_of(self.folder.arm(arm.name)).flagged:
+            return False
+        if number < self.budget.attempts and self._further(self.record.attempts[number - 1]) is not None:
             return False
         self.record.why_ended = "proved, and the treated run has no finding left"
         return True

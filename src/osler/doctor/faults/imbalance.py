@@ -8,7 +8,7 @@ import numpy as np
 
 from osler.doctor.case import Case
 from osler.doctor.faults.fault import Fault, Lookalike
-from osler.doctor.findings import Evidence, Lacking, Severity, Signs, figure
+from osler.doctor.findings import Change, Evidence, Lacking, Severity, Signs, figure
 from osler.doctor.labels import numbers_of
 from osler.doctor.prescribe import set_fact, two_digits
 
@@ -208,9 +208,19 @@ def _first_loss(case: Case) -> Signs | None:
     )
     low, high = float(value[0] - 1.96 * error[0]), float(value[0] + 1.96 * error[0])
     evidence = (Evidence("first loss", float(value[0]), None, low, high, float(usual[0]), "the floor"),)
-    changes = set_fact(case, "model.output_bias", "floor", "start at the best constant under the loss in force")
+    changes = _start_at_the_floor(case)
     actions = ("check what sets the bias of the output layer, and whether weights were loaded into it",)
     return Signs(text, evidence, "warning", 0.7, changes, actions, (float(case.chart.epochs[0]),))
+
+
+def _start_at_the_floor(case: Case) -> tuple[Change, ...]:
+    why = "start at the best constant under the loss in force"
+    stated, labels = case.facts.get("model.output_bias"), case.labels("train")
+    if stated != "floor" or labels is None:
+        return set_fact(case, "model.output_bias", "floor", why)
+    # What is configured is right, and is not what runs: the values that the layer itself should hold.
+    odds = ", ".join(f"{math.log(share / (1 - share)):.2f}" for share in np.clip(labels.share, 1e-6, 1 - 1e-6).tolist())
+    return (Change("model.output_bias", stated, f"log-odds of the prevalence: {odds}", f"{why}, which is not where it started"),)
 
 
 def output_bias_zero(case: Case) -> Signs | Lacking | None:

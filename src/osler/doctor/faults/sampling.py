@@ -131,13 +131,12 @@ def _few_distinct(case: Case) -> Signs | None:
         f"An epoch of {figure(float(distinct[-1] + repeated[-1]))} draws sees {figure(float(distinct[-1]))} different samples: "
         "the sampler's weights are per class instead of per sample, or of other samples."
     )
-    return Signs(
-        text,
-        evidence,
-        "warning" if case.learned else "critical",
-        0.85,
-        set_fact(case, "data.sampler", "balanced", "one weight a sample, 1 / frequency of its classes"),
-    )
+    if case.facts.get("data.sampler") == "balanced":
+        changes = set_fact(case, "data.sampler", "none", "every sample once, until the sampler draws what it should")
+    else:
+        changes = set_fact(case, "data.sampler", "balanced", "one weight a sample, 1 / frequency of its classes")
+    actions = ("count what 500 batches draw, and how many of it are different samples, before training again",)
+    return Signs(text, evidence, "warning" if case.learned else "critical", 0.85, changes, actions)
 
 
 def batches_without_positives(case: Case) -> Signs | Lacking | None:

@@ -100,12 +100,12 @@ def rate_spent_early(case: Case) -> Signs | Lacking | None:
 
 
 def _one_fall(case: Case) -> tuple[Change, ...]:
-    return set_fact(
-        case,
-        "training.schedule",
-        "cosine",
-        "one fall over all planned epochs; a scheduler that is stepped every batch instead of every epoch shows the same",
-    )
+    stated = case.facts.get("training.schedule")
+    why = "one fall over all planned epochs; a scheduler that is stepped every batch instead of every epoch shows the same"
+    if stated != "cosine":
+        return set_fact(case, "training.schedule", "cosine", why)
+    # What is configured is right, and is not what runs: the code gives the scheduler another length.
+    return (Change("training.schedule", stated, "cosine over all steps of the run", why),)
 
 
 def _unready(case: Case, since: float) -> bool:

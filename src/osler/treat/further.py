@@ -1,0 +1,114 @@
+"""A dose that proved too small: where a cure of too little learning helped, and the run it gave still learned fast, more of it.
+
+The doctor's doses go as far as what was seen asks for, and a run that hardly moved shows little. What the treated run shows is
+the better guide. Whether more is better is not decided here: it is another attempt, with its own arm and proof, and the best of
+them on the part of val that chooses is kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from osler.config import Config
+from osler.errors import ConfigError
+from osler.metrics.trend import trend
+from osler.runs.vitals import flatten
+from osler.treat.dose import USUAL
+from osler.treat.patch import Edit, Patch, apply_patch
+
+__all__ = ["further_patch"]
+
+RATE, EPOCHS, AUGMENTATION = "training.learning_rate", "training.epochs", "augmentation"
+MOST, LEAST = 10.0, 1.5
+"""Factors of a further step: no more at once, and not worth an arm below."""
+LARGEST_STEP = 10 * USUAL
+"""Norm of a step over the norm of the weights that sound runs of small networks begin with."""
+NOTHING = 0.05
+"""Skill up to which a run has learned nothing."""
+FEWEST = 4
+"""Epochs from which a rise can be told."""
+
+
+def further_patch(patch: Patch, config: Config, epochs: Sequence[Mapping[str, Any]], tried: Sequence[Config]) -> Patch | None:
+    """The same prescription with a larger dose, half as far again on a logarithmic scale; None where nothing asks for it.
+
+    Of a learning rate or a number of epochs that was raised, where the treated run's figure still rose while its rate was high;
+    of augmentation that was made mild, where the treated run does not learn at all: it is left out.
+
+    Args:
+        patch: that gave the treated run.
+        config: of the treated run.
+        epochs: its vitals.
+        tried: configurations that were trained already.
+    """
+    flat = [flatten(epoch) for epoch in epochs]
+    found = _without_augmentation(patch, config, flat) or _more_movement(patch, flat)
+    if found is None:
+        return None
+    edits, why = found
+    following = replace(patch, summary=why, edits=edits)
+    try:
+        return following if apply_patch(config, following) not in tried else None
+    except ConfigError:
+        return None
+
+
+def _more_movement(patch: Patch, epochs: Sequence[Mapping[str, Any]]) -> tuple[tuple[Edit, ...], str] | None:
+    rise = _rise(epochs)
+    if rise is None:
+        return None
+    why = f"the treated run's figure still rose by {rise:.2g} an epoch while its rate was high: the dose was small"
+    edits = []
+    for edit in patch.edits:
+        factor = _factor(edit, epochs) if edit.key in (RATE, EPOCHS) else 1.0
+        if factor >= LEAST:
+            after = edit.after * factor
+            edits.append(Edit(edit.key, edit.after, round(after) if edit.key == EPOCHS else float(f"{after:.2g}"), why))
+    return (tuple(edits), why) if edits else None
+
+
+def _factor(edit: Edit, epochs: Sequence[Mapping[str, Any]]) -> float:
+    """By how much a raised rate or number of epochs goes on; 1 for what was lowered, or states no number."""
+    numbers = all(isinstance(value, (int, float)) and value > 0 for value in (edit.before, edit.after))
+    if not numbers or edit.after <= edit.before:
+        return 1.0
+    factor = min(math.sqrt(edit.after / edit.before), MOST)
+    if edit.key == EPOCHS:
+        return factor
+    steps = _column(epochs, "optimization.update_ratio.median")
+    return min(factor, LARGEST_STEP / float(np.nanmax(steps))) if (steps > 0).any() else factor
+
+
+def _rise(epochs: Sequence[Mapping[str, Any]]) -> float | None:
+    """By how much the monitored figure rose an epoch while the rate was half its peak or more, where that is beyond its noise."""
+    rates, values = _column(epochs, "learning_rate.start"), _column(epochs, "monitor.value")
+    high = values[rates >= 0.5 * np.nanmax(rates, initial=0.0)]
+    last = high[len(high) // 3 :] if len(high) >= 2 * FEWEST else high
+    if len(last) < FEWEST or not np.isfinite(last).all():
+        return None
+    slope = trend(last)
+    return slope.slope if slope.rises else None
+
+
+def _without_augmentation(
+    patch: Patch, config: Config, epochs: Sequence[Mapping[str, Any]]
+) -> tuple[tuple[Edit, ...], str] | None:
+    skills = _column(epochs, "val.skill")
+    made_mild = any(edit.key.split(".")[0] == AUGMENTATION for edit in patch.edits) and config.augmentation is not None
+    if not made_mild or not np.isfinite(skills).any() or np.nanmax(skills) > NOTHING:
+        return None
+    assert config.augmentation is not None, "it was made mild"
+    why = "with mild augmentation the run does not learn either: whether it does without any tells if augmentation is to blame"
+    return (Edit(AUGMENTATION, config.augmentation.model_dump(mode="json"), None, why),), why
+
+
+def _column(epochs: Sequence[Mapping[str, Any]], name: str) -> NDArray[np.float64]:
+    """(E,) a figure of each epoch; NaN where there is none."""
+    values = [epoch.get(name) for epoch in epochs]
+    return np.array([math.nan if value is None else value for value in values], np.float64)
