@@ -9,8 +9,10 @@ import numpy as np
 from osler.doctor.case import Case
 from osler.doctor.course import median
 from osler.doctor.faults.fault import Fault, Lookalike
+from osler.doctor.faults.sampling import samples_sorted
 from osler.doctor.faults.stability import diverged
 from osler.doctor.findings import Evidence, Lacking, Severity, Signs, figure
+from osler.doctor.labels import measured_labels
 from osler.doctor.prescribe import peak_rate, scale_rate, set_fact, two_digits
 
 __all__ = ["GRADIENTS"]
@@ -25,6 +27,14 @@ EXPLODED = 100.0
 UNDERFLOW = 1e-7
 SKIPPED = 0.2
 NO_SKILL = 0.02
+# A loss of so much above a constant's, beyond three standard errors, is no ignorance; single steps above THROWS explain it.
+UPHILL, THROWS = 0.05, 0.1
+# Cosine of two steps' gradients that batches of different samples do not have, in epochs of so many steps at least.
+ONE_DIRECTION, FEWEST_STEPS = 0.8, 8
+ZERO_GRAD = (
+    "call zero_grad() before every backward pass, or once for every step where gradients are accumulated on purpose",
+    "compare the gradient norm of one batch after two backward passes with that after one: it must not have doubled",
+)
 
 
 def _ends_without_skill(case: Case) -> bool:
@@ -150,7 +160,89 @@ def steps_skipped(case: Case) -> Signs | Lacking | None:
     return Signs(text, evidence, "critical" if share > 0.8 else "warning", 0.9, changes, (), (float(epochs[0]),))
 
 
+def gradients_accumulate(case: Case) -> Signs | Lacking | None:
+    """Steps of the usual size that lead uphill: they repeat the gradients of earlier batches."""
+    repeated = _one_gradient(case)
+    if repeated is not None:
+        return repeated
+    if case.segmentation:
+        return Lacking("gradient_cosine by epoch")  # a loss of masks has other floors, and ways uphill of its own
+    chart, least = case.chart, case.floor("train")
+    largest = chart.points("update_ratio.max")[1]
+    if not len(largest) or not least > 0 or not chart.has("train.loss.se", points=3):
+        return Lacking(
+            "gradient_cosine by epoch; or update_ratio.max, and the training loss with its floor and its standard error, in three"
+        )
+    skill = case.skill("train")
+    error = chart.values("train.loss.se") / least
+    uphill = np.flatnonzero((skill < -UPHILL) & (skill < -3 * error) & case.settled)
+    uphill = uphill[uphill > 0]
+    if len(uphill) < 2 or float(largest.max()) > THROWS or case.learned:
+        return None
+    row = int(uphill[-1])
+    text = (
+        f"Steps are of the usual size ({figure(float(largest.max()))} of the weights at most), and yet the training loss was "
+        f"above that of a constant, {figure(least)}, in {len(uphill)} epochs after the first: the steps do not follow the "
+        "gradient of their own batch."
+    )
+    evidence = (
+        Evidence("train.skill", float(skill[row]), float(chart.epochs[row]), expected=0.0, basis="1 − loss / floor"),
+        Evidence("update_ratio.max", float(largest.max()), None, expected=1e-2, basis="largest step of the run"),
+    )
+    severity: Severity = "warning" if case.early else "critical"
+    return Signs(text, evidence, severity, 0.65, (), ZERO_GRAD, (float(chart.epochs[uphill[0]]),))
+
+
+def _one_gradient(case: Case) -> Signs | None:
+    """The gradients of one step and the next have nearly one direction, epoch after epoch, though their samples differ."""
+    epochs, cosines = case.chart.points("gradient_cosine")
+    steps, moved = case.facts.number("training.steps_per_epoch"), case.chart.points("update_ratio.median")[1]
+    if len(epochs) < 3 or steps < FEWEST_STEPS or not len(moved) or float(moved.max()) < UNDERFLOW:
+        return None
+    if median(cosines) < ONE_DIRECTION or float((cosines > ONE_DIRECTION).mean()) < 0.75 or _alike(case):
+        return None
+    text = (
+        f"The gradients of one step and the next have a cosine of {figure(median(cosines))} (median of {len(epochs)} epochs), "
+        "where those of different batches have little in common: each still holds the gradients before it."
+    )
+    evidence = (
+        Evidence("gradient_cosine", median(cosines), None, float(cosines.min()), float(cosines.max()), 0.2, "different batches"),
+    )
+    return Signs(text, evidence, "warning" if case.learned else "critical", 0.85, (), ZERO_GRAD, (float(epochs[0]),))
+
+
+def _alike(case: Case) -> bool:
+    """Whether the batches of training have the same labels, nearly all of one kind or sorted: then gradients are alike too."""
+    seen = measured_labels(case.chart, "train")
+    if seen is not None and not ((seen.share > 0.02) & (seen.share < 0.98)).any():
+        return True
+    return isinstance(samples_sorted(case), Signs)
+
+
 GRADIENTS: dict[str, Fault] = {
+    "gradients_accumulate": Fault(
+        id="gradients_accumulate",
+        name="Gradients are not set to zero",
+        family="gradients",
+        level="cause",
+        means="Each step adds the gradients of earlier batches to its own, so that steps of the usual size lead uphill.",
+        needs="gradient_cosine by epoch; or update_ratio.max, and the training loss with its floor and standard error",
+        signature=gradients_accumulate,
+        severity="critical; a warning where the run learns all the same, or in the first half of the planned epochs",
+        dose="none: zero_grad() before every backward pass",
+        explains=(
+            "not_learning", "chance_auc", "single_class_prediction", "alternating_prediction", "stuck_loss", "best_from_noise",
+            "accuracy_is_majority", "validation_differs", "unstable_validation",
+        ),
+        lookalikes=(
+            Lookalike("learning_rate_too_high", "single steps of a half of the weights, or a loss that the rate brings down"),
+            Lookalike("samples_sorted", "batches without positives, more than chance makes"),
+            Lookalike("batches of nearly all samples", "steps_per_epoch: their gradients are one gradient"),
+            Lookalike("double_activation", "probabilities that never leave 0.5 to 0.731"),
+        ),
+        harmful=("a lower learning rate: the sum of gradients is as wrong at any rate",),
+        source="PyTorch adds gradients up until they are set to zero; skill = 1 − loss / floor",
+    ),
     "vanishing_gradients": Fault(
         id="vanishing_gradients",
         name="Vanishing gradient",

@@ -11,6 +11,7 @@ from osler.doctor.case import LOW_OVERLAP, Case
 from osler.doctor.faults.fault import Fault, Lookalike
 from osler.doctor.findings import Evidence, Lacking, Signs, figure
 from osler.doctor.labels import numbers_of
+from osler.doctor.modes import prepared_differently
 from osler.doctor.prescribe import set_fact
 
 __all__ = ["MASK_DATA", "foreground"]
@@ -137,6 +138,9 @@ def validation_masks_differ(case: Case) -> Signs | Lacking | None:
     """Training masks are met, and next to nothing of the validation masks in any epoch."""
     epochs, train, val = case.pair("train.dice", "val.dice")
     images = case.facts.number("samples.train")
+    apart = prepared_differently(case)
+    if apart is not None:
+        return apart
     if len(epochs) < 5 or not images > 0:
         return Lacking("Dice of training and validation in five epochs, and samples.train")
     if images < FEWEST_LEARNED or float(train[-1]) < MET or float(val.max()) >= LOW_OVERLAP or _modes_apart(case):

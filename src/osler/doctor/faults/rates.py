@@ -24,8 +24,6 @@ HIGH_RATIO, LARGE_RATIO, THROWN = 1e-2, 0.1, 0.5
 # Steps so small take 100 times as many epochs as usual; those up to SLOW_RATIO are too small where all of the run together,
 # each step the same way, would move the weights by less than a tenth of their norm: features do not form on so short a way.
 LOW_RATIO, SLOW_RATIO, SHORT_WAY = 1e-5, 3e-4, 0.1
-# A loss of so much above a constant's, beyond three standard errors, is no ignorance.
-UPHILL = 0.05
 # A loss so far above its floor is not ignorance, which costs nothing more than the floor: the outputs are thrown about.
 WORSE_THAN_FLOOR = -0.2
 # Outputs that start at random, not at 0, cost a little more than a half everywhere; those of a network thrown out, many times.
@@ -195,60 +193,7 @@ def _careful_rate(case: Case, rate: float) -> Signs | Lacking | None:
     return Signs(text, evidence, "warning", 0.65 if nothing else 0.5, (Change("training.learning_rate", rate, to, why),))
 
 
-def gradients_accumulate(case: Case) -> Signs | Lacking | None:
-    """Steps of the usual size that lead uphill: they repeat the gradients of earlier batches."""
-    chart, least = case.chart, case.floor("train")
-    largest = chart.points("update_ratio.max")[1]
-    if not len(largest) or not least > 0 or not chart.has("train.loss.se", points=3):
-        return Lacking("update_ratio.max, and the training loss with its floor and its standard error, in three epochs")
-    skill = case.skill("train")
-    error = chart.values("train.loss.se") / least
-    uphill = np.flatnonzero((skill < -UPHILL) & (skill < -3 * error) & case.settled)
-    uphill = uphill[uphill > 0]
-    if len(uphill) < 2 or float(largest.max()) > LARGE_RATIO or case.learned:
-        return None
-    row = int(uphill[-1])
-    text = (
-        f"Steps are of the usual size ({figure(float(largest.max()))} of the weights at most), and yet the training loss was "
-        f"above that of a constant, {figure(least)}, in {len(uphill)} epochs after the first: the steps do not follow the "
-        "gradient of their own batch."
-    )
-    evidence = (
-        Evidence("train.skill", float(skill[row]), float(chart.epochs[row]), expected=0.0, basis="1 − loss / floor"),
-        Evidence("update_ratio.max", float(largest.max()), None, expected=1e-2, basis="largest step of the run"),
-    )
-    actions = (
-        "call zero_grad() before every backward pass, or once for every step where gradients are accumulated on purpose",
-        "compare the gradient norm of one batch after two backward passes with that after one: it must not have doubled",
-    )
-    severity: Severity = "warning" if case.early else "critical"
-    return Signs(text, evidence, severity, 0.65, (), actions, (float(chart.epochs[uphill[0]]),))
-
-
 RATES: dict[str, Fault] = {
-    "gradients_accumulate": Fault(
-        id="gradients_accumulate",
-        scope="classification",
-        name="Gradients are not set to zero",
-        family="rates",
-        level="cause",
-        means="Each step adds the gradients of earlier batches to its own, so that steps of the usual size lead uphill.",
-        needs="update_ratio.max, and the training loss with its floor and standard error, in three epochs",
-        signature=gradients_accumulate,
-        severity="critical; a warning in the first half of the planned epochs",
-        dose="none: zero_grad() before every backward pass",
-        explains=(
-            "not_learning", "chance_auc", "single_class_prediction", "alternating_prediction", "stuck_loss", "best_from_noise",
-            "accuracy_is_majority", "validation_differs", "unstable_validation",
-        ),
-        lookalikes=(
-            Lookalike("learning_rate_too_high", "single steps of a half of the weights, or a loss that the rate brings down"),
-            Lookalike("samples_sorted", "batches without positives, more than chance makes"),
-            Lookalike("double_activation", "probabilities that never leave 0.5 to 0.731"),
-        ),
-        harmful=("a lower learning rate: the sum of gradients is as wrong at any rate",),
-        source="PyTorch adds gradients up until they are set to zero; skill = 1 − loss / floor",
-    ),
     "learning_rate_too_high": Fault(
         id="learning_rate_too_high",
         name="Learning rate too high",

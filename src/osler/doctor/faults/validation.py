@@ -11,6 +11,7 @@ from osler.doctor.chance import AtChance, at_chance
 from osler.doctor.faults.fault import Fault, Lookalike
 from osler.doctor.faults.generalisation import by_heart
 from osler.doctor.findings import Change, Evidence, Lacking, Signs, figure
+from osler.doctor.modes import TRAINING, VALIDATION_BATCH, modes_of, prepared_differently
 from osler.doctor.prescribe import set_fact
 from osler.metrics.intervals import hanley_mcneil_se
 from osler.metrics.trend import smallest_set
@@ -20,9 +21,6 @@ __all__ = ["VALIDATION"]
 TINY, SMALL = 20, 100
 FEW_PATIENTS = 5  # with fewer, no interval can be taken over patients
 FEWEST_TO_NORMALISE = 4
-# A loss in evaluation mode so far above that in training mode, against the floor and against itself, in so many epochs of the
-# second half: both are of the same samples, so only what the modes do differently parts them, but batches are of few samples.
-MODE_GAP, FEWEST_APART = 0.15, 3
 # Architectures that normalise over the batch, and words in a name that say otherwise.
 BATCH_NORMALISED = (
     "resnet",
@@ -41,7 +39,10 @@ OTHER_NORMS = ("_in", "_gn", "group", "instance", "nnunet", "convnext", "swin", 
 
 
 def validation_differs(case: Case) -> Signs | Lacking | None:
-    """Training figures prove learning from the first epochs on, validation figures are at chance throughout."""
+    """Training is learned and validation is at chance throughout, or is worse in evaluation mode alone."""
+    apart = prepared_differently(case)
+    if apart is not None:
+        return apart
     if not any(
         case.chart.has(f"train.{name}", points=3) and case.chart.has(f"val.{name}", points=3) for name in ("auc", "skill", "loss")
     ):
@@ -91,45 +92,23 @@ def validation_differs(case: Case) -> Signs | Lacking | None:
 
 def train_eval_gap(case: Case) -> Signs | Lacking | None:
     """One batch has a far larger loss with the network in evaluation mode than in training mode."""
-    if not case.chart.has("train_mode_loss.train_mode", "train_mode_loss.eval_mode", points=2):
-        return Lacking("train_mode_loss by epoch: the loss of one validation batch in both modes")
-    epochs, trained, evaluated = case.pair("train_mode_loss.train_mode", "train_mode_loss.eval_mode")
-    if len(epochs) < 3:
-        return Lacking("train_mode_loss in three epochs")
-    least = case.floor("val")
-    scale = least if least > 0 else float(trained.mean())
-    wide = (evaluated - trained > MODE_GAP * scale) & (evaluated > (1 + MODE_GAP) * trained)
-    late = wide[len(wide) // 2 :]
-    if not wide[-1] or late.sum() < FEWEST_APART or late.mean() < 0.75:
+    found = modes_of(case, TRAINING) or modes_of(case, VALIDATION_BATCH)
+    if found is None:
+        return Lacking("unaugmented or train_mode_loss in three epochs: the loss of one batch in both modes")
+    if not found.apart:
         return None
-    text = (
-        "The same validation "
-        f"samples have loss {figure(float(trained[-1]))} in training mode and {figure(float(evaluated[-1]))} in evaluation mode."
-    )
-    evidence = (
-        Evidence(
-            "train_mode_loss.eval_mode",
-            float(evaluated[-1]),
-            float(epochs[-1]),
-            expected=float(trained[-1]),
-            basis="training mode",
-        ),
-    )
+    whose = "validation" if found.name == VALIDATION_BATCH else "training"
+    trained, evaluated = float(found.trained[-1]), float(found.evaluated[-1])
+    text = f"The same {whose} samples have loss {figure(trained)} in training mode and {figure(evaluated)} in evaluation mode."
+    evidence = (Evidence(f"{found.name}.eval_mode", evaluated, float(found.epochs[-1]), expected=trained, basis="training mode"),)
     changes = set_fact(
         case,
         "training.batch_size",
         int(2 * case.facts.number("training.batch_size")) if case.facts.number("training.batch_size") > 0 else 32,
         "the stored statistics of batch normalisation lag: larger batches, a faster momentum, or group normalisation",
     )
-    return Signs(
-        text,
-        evidence,
-        "warning",
-        0.8,
-        changes,
-        ("freeze the statistics of pretrained normalisation layers (model.frozen_norm: eval)",),
-        (float(epochs[int(np.flatnonzero(wide)[0])]),),
-    )
+    actions = ("freeze the statistics of pretrained normalisation layers (model.frozen_norm: eval)",)
+    return Signs(text, evidence, "warning", 0.8, changes, actions, (found.since,))
 
 
 def small_norm_batches(case: Case) -> Signs | Lacking | None:
@@ -297,7 +276,7 @@ VALIDATION: dict[str, Fault] = {
         family="validation",
         level="cause",
         means="The same samples have a far larger loss in evaluation mode: stored statistics of normalisation layers lag.",
-        needs="train_mode_loss by epoch",
+        needs="unaugmented or train_mode_loss by epoch",
         signature=train_eval_gap,
         severity="warning",
         dose="twice the batch size, a faster momentum, or group normalisation",
@@ -313,7 +292,7 @@ VALIDATION: dict[str, Fault] = {
         ),
         lookalikes=(
             Lookalike("dropout", "the training-mode loss would be the larger one"),
-            Lookalike("validation_differs", "both modes are equally bad"),
+            Lookalike("validation_differs", "both modes are equally bad, or training samples fare alike in both"),
         ),
         harmful=("evaluating in training mode: predictions then depend on their neighbours in the batch",),
         source="keras issue 10666; milesial/Pytorch-UNet issue 165",
