@@ -781,6 +781,20 @@ SEEN_TENTH: Columns = {"train.prevalence": flat(0.1, 0.0), "train.n": flat(8000,
 SEEN_FEW: Columns = {"train.prevalence": flat(0.03, 0.0), "train.n": flat(8000, 0.0)}
 # What a sigmoid makes of what a sigmoid made of probabilities.
 THRICE: Columns = {"val.probability.p5": np.full(E, 0.6225), "val.probability.p95": np.full(E, 0.675)}
+# A step's gradient is nearly the next one's; steps move the weights.
+ONE_WAY: Columns = {
+    "gradient_cosine": flat(0.93, 0.02),
+    "update_ratio.median": flat(1e-3, 0.0),
+    "update_ratio.max": flat(5e-3, 0.0),
+}
+# Training samples as validation gets its own: alike in both modes, or not.
+SOUND: Columns = {"unaugmented.train_mode": flat(0.33), "unaugmented.eval_mode": flat(0.34)}
+LAGGING: Columns = {"unaugmented.train_mode": flat(0.33), "unaugmented.eval_mode": flat(0.9, 0.05)}
+FLIPPED: Columns = {**RARE, "prevalence.train": 0.3}
+IDLE: Columns = {**COIN, "train.loss": flat(0.612), "val.loss": flat(0.36)}  # at the floors of 0.3 and 0.1
+FEW_DRAWN: Columns = {"sampling.distinct": flat(8.0, 0.0), "sampling.repeated": flat(7992.0, 0.0)}
+AT_FLOOR: Columns = {**EVEN, "model.output_bias": "floor"}
+SPENT: Columns = {"learning_rate": np.r_[np.geomspace(1e-3, 1e-6, 6), np.full(E - 6, 1e-7)]}
 HEAD: Columns = {**EVEN, "model.pretrained": None, "training.phases": ({"train": "head", "epochs": E},)}
 
 
@@ -796,6 +810,13 @@ HEAD: Columns = {**EVEN, "model.pretrained": None, "training.phases": ({"train":
         ("sampler_starves_findings", {**COIN, **SEEN_TENTH}, BALANCED, "critical"),
         ("labels_not_loaded", {**COIN, **SEEN_FEW}, BALANCED, "critical"),
         ("double_activation", {**COIN, **THRICE}, EVEN, "critical"),
+        ("gradients_accumulate", {**COIN, **ONE_WAY}, {**EVEN, "training.steps_per_epoch": 250}, "critical"),
+        ("gradients_accumulate", {**LEARNS, **ONE_WAY}, EVEN, "warning"),
+        ("gradients_accumulate", {**SEGMENTS, **ONE_WAY}, MASKS, "warning"),
+        ("validation_differs", {**LEARNS, **TWO_MODES, **SOUND}, EVEN, "warning"),
+        ("validation_masks_differ", {**SEGMENTS, **TWO_MODES, **SOUND}, MASKS, "warning"),
+        ("train_eval_gap", {**LEARNS, **TWO_MODES, **LAGGING}, EVEN, "warning"),
+        ("label_noise", IDLE, FLIPPED, "critical"),
     ],
 )  # fmt: skip
 def test_what_a_vital_or_a_setting_tells_by_itself(id: str, series: Columns, facts: Columns, severity: str) -> None:
@@ -818,8 +839,38 @@ def test_what_a_vital_or_a_setting_tells_by_itself(id: str, series: Columns, fac
             {**COIN, **THRICE, "val.probability.p95": np.full(E, 0.66), "val.probability.p5": np.full(E, 0.63)},
             EVEN,
         ),
+        ("gradients_accumulate", {**COIN, **ONE_WAY, "gradient_cosine": flat(0.4, 0.3)}, EVEN),
+        ("gradients_accumulate", {**COIN, **ONE_WAY}, {**EVEN, "training.steps_per_epoch": 2}),
+        ("gradients_accumulate", {**COIN, **ONE_WAY, "train.prevalence": flat(0.999, 0.0), "train.n": flat(8000, 0.0)}, EVEN),
+        ("gradients_accumulate", {**COIN, **ONE_WAY, "update_ratio.median": np.zeros(E)}, EVEN),
+        ("validation_differs", {**LEARNS, **TWO_MODES, **LAGGING}, EVEN),
+        ("train_eval_gap", {**LEARNS, **TWO_MODES, **SOUND}, EVEN),
+        ("label_noise", {**LEARNS, "train.loss": falls(0.61, 0.4)}, FLIPPED),
+        ("label_noise", IDLE, {**FLIPPED, "prevalence.train": 0.12}),
         ("learning_rate_too_high", {**COIN, "update_ratio.max": np.full(E, 4.0), "update_ratio.median": np.full(E, 0.05)}, HEAD),
     ],
 )
 def test_and_what_it_does_not_tell(id: str, series: Columns, facts: Columns) -> None:
     assert id not in every(given(series, facts).diagnosis())
+
+
+@pytest.mark.parametrize(
+    ("id", "series", "facts", "after"),
+    [
+        ("sampler_starves_findings", {**COIN, **FEW_DRAWN}, BALANCED, "none"),
+        ("sampler_starves_findings", {**COIN, **FEW_DRAWN}, EVEN, "balanced"),
+        ("rate_spent_early", {**COIN, **SPENT}, {**EVEN, "training.schedule": "cosine"}, "cosine over all steps of the run"),
+        ("rate_spent_early", {**COIN, **SPENT}, {**EVEN, "training.schedule": "step"}, "cosine"),
+        (
+            "output_bias_wrong",
+            {**LEARNS, **FIRST_LOSS},
+            {**EVEN, "model.output_bias": "floor"},
+            "log-odds of the prevalence: 0.00",
+        ),
+        ("output_bias_wrong", {**LEARNS, **FIRST_LOSS}, EVEN, "floor"),
+    ],
+)
+def test_where_what_is_configured_does_not_run_the_advice_is_not_to_configure_it(
+    id: str, series: Columns, facts: Columns, after: str
+) -> None:
+    assert [change.after for change in every(given(series, facts).diagnosis())[id].signs.changes] == [after]

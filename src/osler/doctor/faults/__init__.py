@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from osler.doctor.faults.classes import CLASSES
+from osler.doctor.faults.contradiction import CONTRADICTION
 from osler.doctor.faults.fault import Fault
 from osler.doctor.faults.fitting import FITTING
 from osler.doctor.faults.generalisation import GENERALISATION
@@ -40,6 +41,7 @@ FAULTS: dict[str, Fault] = {
     **NUMERICS,
     **GRADIENTS,
     **FITTING,
+    **CONTRADICTION,
     **GENERALISATION,
     **VALIDATION,
     **SAMPLES,
