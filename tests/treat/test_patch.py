@@ -166,6 +166,13 @@ def test_a_random_change_is_one_that_can_be_trained(tiny: Tiny, seed: int) -> No
     assert random_patch(config, {"training.learning_rate"}, seed) == patch
 
 
+def test_of_masks_no_setting_of_labels_is_changed(tiny: Tiny) -> None:
+    config = tiny(data={"task": "segmentation"}, loss={"type": "combined"}, model={"architecture": "compact"})
+    drawn = {random_patch(config, (), seed).edits[0].key for seed in range(60)}
+    assert len(drawn) > 5
+    assert not drawn & {"model.dropout", "loss.label_smoothing"}
+
+
 def test_a_section_that_is_off_is_made(tiny: Tiny) -> None:
     patch = Patch("f", "f", "", "", (Edit("augmentation.rotation", None, 5.0, ""),))
     treated = apply_patch(tiny(augmentation=None), patch)

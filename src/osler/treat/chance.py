@@ -31,6 +31,8 @@ VALUES: dict[str, tuple[object, ...]] = {
     "augmentation.brightness": (0.0, 0.2),
 }
 SMOOTHED = ("bce", "focal", "cross_entropy")
+# What no segmentation reads, and is refused there.
+OF_LABELS = ("model.dropout", "loss.label_smoothing")
 WHOLE = ("training.batch_size",)
 
 
@@ -44,6 +46,7 @@ def random_patch(config: Config, avoid: Iterable[str], seed: int) -> Patch:
     """
     generator = np.random.default_rng(seed)
     avoid = {*avoid} if config.loss.type in SMOOTHED else {*avoid, "loss.label_smoothing"}
+    avoid |= {*OF_LABELS} if config.data.task == "segmentation" else set()
     keys = [key for key in (*FACTORS, *VALUES) if key not in avoid]
     for key in generator.permutation(keys):
         before = _value(config, str(key))

@@ -166,7 +166,8 @@ def gradients_accumulate(case: Case) -> Signs | Lacking | None:
     if repeated is not None:
         return repeated
     if case.segmentation:
-        return Lacking("gradient_cosine by epoch")  # a loss of masks has other floors, and ways uphill of its own
+        # A loss of masks has other floors, and ways uphill of its own.
+        return None if case.chart.has("gradient_cosine", points=3) else Lacking("gradient_cosine by epoch")
     chart, least = case.chart, case.floor("train")
     largest = chart.points("update_ratio.max")[1]
     if not len(largest) or not least > 0 or not chart.has("train.loss.se", points=3):
