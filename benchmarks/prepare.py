@@ -1,13 +1,14 @@
 """Preparing beside the bare loop that does the same, in one run; peak memory at N and 4 N images; the cost of a hospital's set.
 
-    python benchmarks/prepare.py [--images 240] [--rounds 3] [--processes N] [--memory 400]
+    python benchmarks/prepare.py [--images 960] [--rounds 3] [--processes N] [--memory 150]
 
 Half of the images are PNG, half JPEG, of 1024², drawn by the phantom: 16 drawn ones, each shifted and with grain of its own, so
 that no file is another's copy. Both sides decode, equalise (CLAHE 2.0 on 8 × 8 tiles) and resize to 224², in as many processes as
 cores with one OpenCV thread each. The bare loop keeps nothing: it sums the pixels and returns. Ours also reads headers, refuses
 what is cut short, writes the shards with checksums, waits for the disk at each commit and keeps the index. Of both the pace is
 taken from the moment half is done to the end, so that the start of processes, which a hospital's set does not notice, is
-left out; the time of that first half beyond the pace is shown as "start". Rounds take turns; figures are medians, and the
+left out; the time of that first half beyond the pace is shown as "start". Of few images the last tasks, for which one
+process waits for the other, would be most of what is timed. Rounds take turns; figures are medians, and the
 ratio is the median of the rounds' own. Where others use the machine too, the ratio of CPU times in one process is the safer
 figure.
 """
@@ -211,7 +212,7 @@ def compare(paths: list[Path], rounds: int, processes: int, console: Console) ->
 def main() -> None:
     """Draws the images, times both sides, measures memory, and prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=160)
+    parser.add_argument("--images", type=int, default=960)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--memory", type=int, default=150, help="N of the memory test, which prepares N and 4 N images")
