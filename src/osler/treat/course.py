@@ -145,7 +145,7 @@ class Course:
         if attempt.ended or self._did_worse(attempt) or not gained:
             return None
         tried = [one.config for one in self.record.groups.values()]
-        return further_patch(attempt.patch, group.config, epochs_of(self.folder.arm(group.arms[0].name)), tried)
+        return further_patch(attempt.patch, group.config, self.config, epochs_of(self.folder.arm(group.arms[0].name)), tried)
 
     def _ground(self, number: int) -> tuple[str, Diagnosis]:
         """What the next prescription is laid over: the last treated configuration, unless it did worse than the re-run.

@@ -35,20 +35,23 @@ FEWEST = 4
 """Epochs from which a rise can be told."""
 
 
-def further_patch(patch: Patch, config: Config, epochs: Sequence[Mapping[str, Any]], tried: Sequence[Config]) -> Patch | None:
+def further_patch(
+    patch: Patch, config: Config, first: Config, epochs: Sequence[Mapping[str, Any]], tried: Sequence[Config]
+) -> Patch | None:
     """The same prescription with a larger dose, half as far again on a logarithmic scale; None where nothing asks for it.
 
-    Of a learning rate or a number of epochs that was raised, where the treated run's figure still rose while its rate was high;
+    Of a learning rate or a number of epochs that was raised, where the treated run still learned more while its rate was high;
     of augmentation that was made mild, where the treated run does not learn at all: it is left out.
 
     Args:
         patch: that gave the treated run.
         config: of the treated run.
+        first: of the run as it came to the treatment: what has been gone so far is gone from there.
         epochs: its vitals.
         tried: configurations that were trained already.
     """
     flat = [flatten(epoch) for epoch in epochs]
-    found = _without_augmentation(patch, config, flat) or _more_movement(patch, flat)
+    found = _without_augmentation(patch, config, flat) or _more_movement(patch, config, first, flat)
     if found is None:
         return None
     edits, why = found
@@ -59,41 +62,39 @@ def further_patch(patch: Patch, config: Config, epochs: Sequence[Mapping[str, An
         return None
 
 
-def _more_movement(patch: Patch, epochs: Sequence[Mapping[str, Any]]) -> tuple[tuple[Edit, ...], str] | None:
-    rise = _rise(epochs)
-    if rise is None:
+def _more_movement(
+    patch: Patch, config: Config, first: Config, epochs: Sequence[Mapping[str, Any]]
+) -> tuple[tuple[Edit, ...], str] | None:
+    if not _still_learns(epochs):
         return None
-    why = f"the treated run's figure still rose by {rise:.2g} an epoch while its rate was high: the dose was small"
+    why = "the treated run still learned more from epoch to epoch while its rate was high: the dose was small"
     edits = []
-    for edit in patch.edits:
-        factor = _factor(edit, epochs) if edit.key in (RATE, EPOCHS) else 1.0
+    for key in (RATE, EPOCHS):
+        now, then = (float(getattr(one.training, key.removeprefix("training."))) for one in (config, first))
+        factor = _factor(key, now / then, epochs) if key in patch.keys else 1.0
         if factor >= LEAST:
-            after = edit.after * factor
-            edits.append(Edit(edit.key, edit.after, round(after) if edit.key == EPOCHS else float(f"{after:.2g}"), why))
+            edits.append(Edit(key, now, round(now * factor) if key == EPOCHS else float(f"{now * factor:.2g}"), why))
     return (tuple(edits), why) if edits else None
 
 
-def _factor(edit: Edit, epochs: Sequence[Mapping[str, Any]]) -> float:
-    """By how much a raised rate or number of epochs goes on; 1 for what was lowered, or states no number."""
-    numbers = all(isinstance(value, (int, float)) and value > 0 for value in (edit.before, edit.after))
-    if not numbers or edit.after <= edit.before:
+def _factor(key: str, gone: float, epochs: Sequence[Mapping[str, Any]]) -> float:
+    """By how much a rate or a number of epochs that was raised so many times goes on; 1 for what was lowered."""
+    if gone <= 1.0:
         return 1.0
-    factor = min(math.sqrt(edit.after / edit.before), MOST)
-    if edit.key == EPOCHS:
-        return factor
-    steps = _column(epochs, "optimization.update_ratio.median")
-    return min(factor, LARGEST_STEP / float(np.nanmax(steps))) if (steps > 0).any() else factor
+    factor, steps = min(math.sqrt(gone), MOST), _column(epochs, "optimization.update_ratio.median")
+    return min(factor, LARGEST_STEP / float(np.nanmax(steps))) if key == RATE and (steps > 0).any() else factor
 
 
-def _rise(epochs: Sequence[Mapping[str, Any]]) -> float | None:
-    """By how much the monitored figure rose an epoch while the rate was half its peak or more, where that is beyond its noise."""
-    rates, values = _column(epochs, "learning_rate.start"), _column(epochs, "monitor.value")
-    high = values[rates >= 0.5 * np.nanmax(rates, initial=0.0)]
-    last = high[len(high) // 3 :] if len(high) >= 2 * FEWEST else high
-    if len(last) < FEWEST or not np.isfinite(last).all():
-        return None
-    slope = trend(last)
-    return slope.slope if slope.rises else None
+def _still_learns(epochs: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the monitored figure, or where it does not move yet the skill, rose beyond its noise while the rate was high."""
+    rates = _column(epochs, "learning_rate.start")
+    high = rates >= 0.5 * np.nanmax(rates, initial=0.0)
+    return any(_rises(_column(epochs, name)[high]) for name in ("monitor.value", "val.skill"))
+
+
+def _rises(values: NDArray[np.float64]) -> bool:
+    last = values[len(values) // 3 :] if len(values) >= 2 * FEWEST else values
+    return len(last) >= FEWEST and bool(np.isfinite(last).all()) and trend(last).rises
 
 
 def _without_augmentation(

@@ -159,7 +159,7 @@ CLASSES: dict[str, Fault] = {
         signature=class_inverted,
         severity="warning",
         dose="none: find out whose labels, or whose outputs, are swapped",
-        explains=("class_not_learned",),
+        explains=("class_not_learned", "shifted_splits", "validation_differs"),
         lookalikes=(
             Lookalike("inverted_scores", "all classes are below 0.5"),
             Lookalike("small_validation", "the interval of the class includes 0.5"),

@@ -31,6 +31,8 @@ NO_SKILL = 0.02
 UPHILL, THROWS = 0.05, 0.1
 # Cosine of two steps' gradients that batches of different samples do not have, in epochs of so many steps at least.
 ONE_DIRECTION, FEWEST_STEPS = 0.8, 8
+# Steps over the weights' norm, below which a network stays where it is, and its gradient with it.
+MOVED = 1e-4
 ZERO_GRAD = (
     "call zero_grad() before every backward pass, or once for every step where gradients are accumulated on purpose",
     "compare the gradient norm of one batch after two backward passes with that after one: it must not have doubled",
@@ -198,7 +200,7 @@ def _one_gradient(case: Case) -> Signs | None:
     """The gradients of one step and the next have nearly one direction, epoch after epoch, though their samples differ."""
     epochs, cosines = case.chart.points("gradient_cosine")
     steps, moved = case.facts.number("training.steps_per_epoch"), case.chart.points("update_ratio.median")[1]
-    if len(epochs) < 3 or steps < FEWEST_STEPS or not len(moved) or float(moved.max()) < UNDERFLOW:
+    if len(epochs) < 3 or steps < FEWEST_STEPS or not len(moved) or median(moved) < MOVED:
         return None
     if median(cosines) < ONE_DIRECTION or float((cosines > ONE_DIRECTION).mean()) < 0.75 or _alike(case):
         return None

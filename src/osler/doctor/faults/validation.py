@@ -92,11 +92,13 @@ def validation_differs(case: Case) -> Signs | Lacking | None:
 
 def train_eval_gap(case: Case) -> Signs | Lacking | None:
     """One batch has a far larger loss with the network in evaluation mode than in training mode."""
-    found = modes_of(case, TRAINING) or modes_of(case, VALIDATION_BATCH)
-    if found is None:
+    known = [one for one in (modes_of(case, TRAINING), modes_of(case, VALIDATION_BATCH)) if one is not None]
+    if not known:
         return Lacking("unaugmented or train_mode_loss in three epochs: the loss of one batch in both modes")
-    if not found.apart:
+    # Statistics that lag are as wrong for the one split as for the other.
+    if not all(one.apart for one in known):
         return None
+    found = known[0]
     whose = "validation" if found.name == VALIDATION_BATCH else "training"
     trained, evaluated = float(found.trained[-1]), float(found.evaluated[-1])
     text = f"The same {whose} samples have loss {figure(trained)} in training mode and {figure(evaluated)} in evaluation mode."
