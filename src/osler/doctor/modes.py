@@ -20,6 +20,8 @@ VALIDATION_BATCH, TRAINING = "train_mode_loss", "unaugmented"
 # A loss in evaluation mode so far above that in training mode, against the floor and against itself, in so many epochs of the
 # second half: both are of the same samples, so only what the modes do differently parts them, but batches are of few samples.
 MODE_GAP, FEWEST_APART = 0.15, 3
+# Gaps that two batches, of other samples, must both show.
+SOMEWHAT, SLIGHTLY = 0.1, 0.02
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Modes:
         trained: (E,) loss in training mode.
         evaluated: (E,) loss in evaluation mode.
         wide: (E,) whether the latter is far above the former.
+        gap: (E,) by how much it is above it, in units of the floor.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Modes:
     trained: NDArray[np.float64]
     evaluated: NDArray[np.float64]
     wide: NDArray[np.bool_]
+    gap: NDArray[np.float64]
 
     @property
     def apart(self) -> bool:
@@ -47,9 +51,15 @@ class Modes:
         return bool(self.wide[-1] and late.sum() >= FEWEST_APART and late.mean() >= 0.75)
 
     @property
+    def lagging(self) -> bool:
+        """Whether evaluation mode was somewhat worse in nearly all epochs of the second half; of one batch that may be chance."""
+        late = self.gap[len(self.gap) // 2 :]
+        return bool(len(late) >= FEWEST_APART and np.median(late) > SOMEWHAT and (late > SLIGHTLY).mean() >= 0.75)
+
+    @property
     def since(self) -> float:
         """The first epoch in which they were."""
-        return float(self.epochs[int(np.flatnonzero(self.wide)[0])])
+        return float(self.epochs[int(np.argmax(self.wide | (self.gap > SOMEWHAT)))])
 
 
 def modes_of(case: Case, name: str) -> Modes | None:
@@ -64,8 +74,8 @@ def modes_of(case: Case, name: str) -> Modes | None:
         return None
     least = case.floor("val" if name == VALIDATION_BATCH else "train")
     scale = least if least > 0 else float(trained.mean())
-    wide = (evaluated - trained > MODE_GAP * scale) & (evaluated > (1 + MODE_GAP) * trained)
-    return Modes(name, epochs, trained, evaluated, wide)
+    gap = (evaluated - trained) / scale
+    return Modes(name, epochs, trained, evaluated, (gap > MODE_GAP) & (evaluated > (1 + MODE_GAP) * trained), gap)
 
 
 def _only_validation_apart(case: Case) -> Modes | None:
