@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from osler.doctor.chart import Chart
 from osler.metrics.trend import prevalence_from_constants
 
-__all__ = ["ROUNDED", "Labels", "betrayed_labels", "measured_labels", "numbers_of", "stated_labels"]
+__all__ = ["ROUNDED", "Labels", "betrayed_labels", "errors_apart", "measured_labels", "numbers_of", "stated_labels"]
 
 Floats = NDArray[np.float64]
 
@@ -110,3 +110,11 @@ def numbers_of(stated: Any, names: Sequence[str]) -> Floats | None:
 def _last(values: Floats) -> float:
     known = values[np.isfinite(values)]
     return float(known[-1]) if len(known) else math.nan
+
+
+def errors_apart(one: Labels, other: Labels) -> Floats:
+    """(K,) standard errors between the shares of positives in two sets of known size and the same K classes, were they one set."""
+    pooled = (one.share * one.n + other.share * other.n) / (one.n + other.n)
+    error = np.sqrt(np.maximum(pooled * (1 - pooled), 1e-12) * (1 / one.n + 1 / other.n))
+    apart: Floats = np.abs(one.share - other.share) / error
+    return apart

@@ -9,7 +9,7 @@ import numpy as np
 from osler.doctor.case import Case
 from osler.doctor.faults.fault import Fault, Lookalike
 from osler.doctor.findings import Evidence, Lacking, Signs, figure
-from osler.doctor.labels import Labels
+from osler.doctor.labels import Labels, errors_apart
 from osler.metrics.trend import trend
 
 __all__ = ["CONTRADICTION"]
@@ -107,9 +107,7 @@ def _unexplained_positives(case: Case) -> Signs | None:
         return None
     if case.learned or case.learned_on("train") or len(case.chart) < FEWEST_EPOCHS:
         return None
-    pooled = (train.share * train.n + val.share * val.n) / (train.n + val.n)
-    error = np.sqrt(np.maximum(pooled * (1 - pooled), 1e-12) * (1 / train.n + 1 / val.n))
-    z = np.where((val.share < 0.5) & (train.share > MORE * val.share), (train.share - val.share) / error, 0.0)
+    z = np.where((val.share < 0.5) & (train.share > MORE * val.share), errors_apart(train, val), 0.0)
     k = int(np.argmax(z))
     return _flipped(train, val, k) if z[k] > FAR else None
 

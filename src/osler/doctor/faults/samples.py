@@ -10,6 +10,7 @@ from osler.doctor.case import Case
 from osler.doctor.course import median
 from osler.doctor.faults.fault import Fault, Lookalike
 from osler.doctor.findings import Evidence, Lacking, Severity, Signs, figure
+from osler.doctor.labels import errors_apart
 from osler.doctor.prescribe import set_fact
 from osler.metrics.proportion import wilson
 
@@ -94,9 +95,7 @@ def shifted_splits(case: Case) -> Signs | Lacking | None:
     train, val = case.natural, case.labels("val")
     if train is None or val is None or len(train.share) != len(val.share) or not (train.n > 0 and val.n > 0):
         return Lacking("samples and prevalence of train and val")
-    pooled = (train.share * train.n + val.share * val.n) / (train.n + val.n)
-    error = np.sqrt(np.maximum(pooled * (1 - pooled), 1e-12) * (1 / train.n + 1 / val.n))
-    z = np.abs(train.share - val.share) / error
+    z = errors_apart(train, val)
     k = int(np.argmax(z))
     ratio = max(train.share[k], val.share[k]) / max(min(train.share[k], val.share[k]), 1e-9)
     if z[k] < FAR_SPLITS or ratio < 1.2:
