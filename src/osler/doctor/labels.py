@@ -113,7 +113,7 @@ def _last(values: Floats) -> float:
 
 
 def errors_apart(one: Labels, other: Labels) -> Floats:
-    """(K,) standard errors between the shares of positives in two sets of known size and the same K classes, were they one set."""
+    """(K,) standard errors between the shares of positives in two sets of known size and the same classes, were they one set."""
     pooled = (one.share * one.n + other.share * other.n) / (one.n + other.n)
     error = np.sqrt(np.maximum(pooled * (1 - pooled), 1e-12) * (1 / one.n + 1 / other.n))
     apart: Floats = np.abs(one.share - other.share) / error

@@ -73,7 +73,7 @@ def modes_of(case: Case, name: str) -> Modes | None:
     if len(epochs) < 3:
         return None
     least = case.floor("val" if name == VALIDATION_BATCH else "train")
-    scale = least if least > 0 else float(trained.mean())
+    scale = least if least > 0 else max(float(trained.mean()), 1e-12)
     gap = (evaluated - trained) / scale
     return Modes(name, epochs, trained, evaluated, (gap > MODE_GAP) & (evaluated > (1 + MODE_GAP) * trained), gap)
 

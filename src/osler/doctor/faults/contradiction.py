@@ -107,7 +107,7 @@ def _unexplained_positives(case: Case) -> Signs | None:
         return None
     if case.learned or case.learned_on("train") or len(case.chart) < FEWEST_EPOCHS:
         return None
-    z = np.where((val.share < 0.5) & (train.share > MORE * val.share), errors_apart(train, val), 0.0)
+    z = np.where((val.share > 0) & (val.share < 0.5) & (train.share > MORE * val.share), errors_apart(train, val), 0.0)
     k = int(np.argmax(z))
     return _flipped(train, val, k) if z[k] > FAR else None
 
