@@ -29,8 +29,8 @@ MOST, LEAST = 10.0, 1.5
 """Factors of a further step: no more at once, and not worth an arm below."""
 LARGEST_STEP = 10 * USUAL
 """Norm of a step over the norm of the weights that sound runs of small networks begin with."""
-NOTHING = 0.05
-"""Skill up to which a run has learned nothing."""
+LITTLE = 0.3
+"""Skill up to which a run has learned little."""
 FEWEST = 4
 """Epochs from which a rise can be told."""
 
@@ -41,7 +41,7 @@ def further_patch(
     """The same prescription with a larger dose, half as far again on a logarithmic scale; None where nothing asks for it.
 
     Of a learning rate or a number of epochs that was raised, where the treated run still learned more while its rate was high;
-    of augmentation that was made mild, where the treated run does not learn at all: it is left out.
+    of augmentation that was made mild, where the treated run learns little: it is left out.
 
     Args:
         patch: that gave the treated run.
@@ -102,10 +102,10 @@ def _without_augmentation(
 ) -> tuple[tuple[Edit, ...], str] | None:
     skills = _column(epochs, "val.skill")
     made_mild = any(edit.key.split(".")[0] == AUGMENTATION for edit in patch.edits) and config.augmentation is not None
-    if not made_mild or not np.isfinite(skills).any() or np.nanmax(skills) > NOTHING:
+    if not made_mild or not np.isfinite(skills).any() or np.nanmax(skills) > LITTLE:
         return None
     assert config.augmentation is not None, "it was made mild"
-    why = "with mild augmentation the run does not learn either: whether it does without any tells if augmentation is to blame"
+    why = "with mild augmentation little is learned too: whether more is without any tells if augmentation is to blame"
     return (Edit(AUGMENTATION, config.augmentation.model_dump(mode="json"), None, why),), why
 
 

@@ -25,8 +25,9 @@ MODEST = {"auc": (0.6, 0.8), "dice": (0.33, 0.65), "iou": (0.2, 0.5)}
 NO_GAP = 0.05
 # Steps that the weights remember under a decay that is too strong, and the validation skill that says it is none.
 FEWEST_KEPT, WELL = 100, 0.3
-# Augmentation as radiographs usually bear it; what is stated beyond it is taken back to it.
+# The most that radiographs usually bear, and what is mild for them: what is stated beyond the first is taken back to the second.
 ORDINARY = {"rotation": 15.0, "shift": 0.1, "zoom": 0.15, "brightness": 0.2, "contrast": 0.2, "noise": 0.05}
+MILD = {"rotation": 10.0, "shift": 0.05, "zoom": 0.1, "brightness": 0.1, "contrast": 0.1, "noise": 0.0}
 # An AUC that is above chance, and of no use.
 HARDLY = 0.6
 NO_MORE = "no more than readers meet in practice"
@@ -120,14 +121,14 @@ def augmentation_too_strong(case: Case) -> Signs | Lacking | None:
     evidence += [
         Evidence(f"augmentation.{key}", value, None, expected=ORDINARY[key], basis="usual") for key, value in beyond.items()
     ]
-    changes = _back_to_ordinary(case, beyond) or set_fact(case, "augmentation", "mild", NO_MORE)
+    changes = _back_to_mild(case, beyond) or set_fact(case, "augmentation", "mild", NO_MORE)
     actions = ("look at 16 augmented samples: can a reader still tell their label?",)
     sure = 0.8 if beyond else 0.4 if dropout >= 0.5 else 0.6
     return Signs(text, tuple(evidence), severity, sure, changes, actions, (first,))
 
 
-def _back_to_ordinary(case: Case, beyond: Iterable[str]) -> tuple[Change, ...]:
-    return tuple(change for key in beyond for change in set_fact(case, f"augmentation.{key}", ORDINARY[key], NO_MORE))
+def _back_to_mild(case: Case, beyond: Iterable[str]) -> tuple[Change, ...]:
+    return tuple(change for key in beyond for change in set_fact(case, f"augmentation.{key}", MILD[key], NO_MORE))
 
 
 def _drowned(case: Case) -> Signs | None:
@@ -144,7 +145,7 @@ def _drowned(case: Case) -> Signs | None:
         Evidence(f"augmentation.{key}", value, None, expected=ORDINARY[key], basis="usual") for key, value in beyond.items()
     )
     actions = ("look at 16 augmented samples: can a reader still tell their label?",)
-    return Signs(text, evidence, "critical", 0.65, _back_to_ordinary(case, beyond), actions)
+    return Signs(text, evidence, "critical", 0.65, _back_to_mild(case, beyond), actions)
 
 
 def _hardly_ranked(case: Case) -> bool:
@@ -252,7 +253,7 @@ FITTING: dict[str, Fault] = {
             "critical where nothing is learned under twice the usual in several ways; a warning where the validation score "
             "leaves much to be gained (AUC under 0.9, Dice under 0.8); else a note"
         ),
-        dose="what exceeds the usual back to it (rotation 15°, shift 0.1, zoom 0.15, brightness and contrast 0.2), else mild",
+        dose="what exceeds the usual back to mild (rotation 10°, shift 0.05, zoom, brightness and contrast 0.1, no noise)",
         explains=(
             "underfitting", "still_improving", "not_learning", "single_class_prediction", "chance_auc", "stuck_loss",
             "accuracy_is_majority", "best_from_noise", "empty_masks", "low_overlap",
