@@ -792,6 +792,7 @@ SOUND: Columns = {"unaugmented.train_mode": flat(0.33), "unaugmented.eval_mode":
 LAGGING: Columns = {"unaugmented.train_mode": flat(0.33), "unaugmented.eval_mode": flat(0.9, 0.05)}
 FLIPPED: Columns = {**RARE, "prevalence.train": 0.3}
 IDLE: Columns = {**COIN, "train.loss": flat(0.612), "val.loss": flat(0.36)}  # at the floors of 0.3 and 0.1
+TURNED: Columns = {**LEARNS_RARE, "val.auc": flat(0.5, 0.01), "val.loss": rises(0.7, 2.0)}
 FEW_DRAWN: Columns = {"sampling.distinct": flat(8.0, 0.0), "sampling.repeated": flat(7992.0, 0.0)}
 AT_FLOOR: Columns = {**EVEN, "model.output_bias": "floor"}
 SPENT: Columns = {"learning_rate": np.r_[np.geomspace(1e-3, 1e-6, 6), np.full(E - 6, 1e-7)]}
@@ -817,6 +818,7 @@ HEAD: Columns = {**EVEN, "model.pretrained": None, "training.phases": ({"train":
         ("validation_masks_differ", {**SEGMENTS, **TWO_MODES, **SOUND}, MASKS, "warning"),
         ("train_eval_gap", {**LEARNS, **TWO_MODES, **LAGGING}, EVEN, "warning"),
         ("label_noise", IDLE, FLIPPED, "critical"),
+        ("inverted_scores", TURNED, {**RARE, "prevalence.val": 0.8}, "critical"),
     ],
 )  # fmt: skip
 def test_what_a_vital_or_a_setting_tells_by_itself(id: str, series: Columns, facts: Columns, severity: str) -> None:
@@ -847,6 +849,12 @@ def test_what_a_vital_or_a_setting_tells_by_itself(id: str, series: Columns, fac
         ("train_eval_gap", {**LEARNS, **TWO_MODES, **SOUND}, EVEN),
         ("label_noise", {**LEARNS, "train.loss": falls(0.61, 0.4)}, FLIPPED),
         ("label_noise", IDLE, {**FLIPPED, "prevalence.train": 0.12}),
+        ("inverted_scores", TURNED, {**RARE, "prevalence.val": 0.2}),
+        (
+            "inverted_scores",
+            {**TURNED, "val.auc": rises(0.6, 0.9), "val.loss": falls(0.69, 0.3)},
+            {**RARE, "prevalence.val": 0.8},
+        ),
         ("learning_rate_too_high", {**COIN, "update_ratio.max": np.full(E, 4.0), "update_ratio.median": np.full(E, 0.05)}, HEAD),
     ],
 )
@@ -858,6 +866,7 @@ def test_and_what_it_does_not_tell(id: str, series: Columns, facts: Columns) -> 
     ("id", "series", "facts", "after"),
     [
         ("sampler_starves_findings", {**COIN, **FEW_DRAWN}, BALANCED, "none"),
+        ("sampler_starves_findings", {**COIN, **SEEN_TENTH}, BALANCED, "none"),
         ("sampler_starves_findings", {**COIN, **FEW_DRAWN}, EVEN, "balanced"),
         ("rate_spent_early", {**COIN, **SPENT}, {**EVEN, "training.schedule": "cosine"}, "cosine over all steps of the run"),
         ("rate_spent_early", {**COIN, **SPENT}, {**EVEN, "training.schedule": "step"}, "cosine"),

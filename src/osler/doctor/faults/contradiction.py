@@ -105,7 +105,7 @@ def _unexplained_positives(case: Case) -> Signs | None:
     train, val = case.natural, case.labels("val")
     if train is None or val is None or len(train.share) != len(val.share) or not (train.n > 0 and val.n > 0):
         return None
-    if case.learned or case.learned_on("train") or len(case.chart) < FEWEST_EPOCHS:
+    if case.learned or case.fitted or len(case.chart) < FEWEST_EPOCHS:
         return None
     z = np.where((val.share > 0) & (val.share < 0.5) & (train.share > MORE * val.share), errors_apart(train, val), 0.0)
     k = int(np.argmax(z))

@@ -12,7 +12,7 @@ from osler.doctor.chance import AtChance, OneSided, at_chance, one_sided
 from osler.doctor.course import flips, longest_constant
 from osler.doctor.faults.fault import Fault, Lookalike
 from osler.doctor.findings import Evidence, Lacking, Severity, Signs, figure
-from osler.doctor.labels import ROUNDED
+from osler.doctor.labels import ROUNDED, errors_apart
 from osler.metrics.intervals import hanley_mcneil_se
 
 __all__ = ["PREDICTIONS"]
@@ -157,8 +157,28 @@ def chance_auc(case: Case) -> Signs | Lacking | None:
     return Signs(text, evidence, severity, 0.9 if found.counted else 0.75, epochs=(found.best_epoch,))
 
 
+def _turned_round(case: Case) -> Signs | None:
+    """As many positives in validation as a turned-round label makes of a rare finding, and a network that training has taught."""
+    train, val = case.natural, case.labels("val")
+    if train is None or val is None or case.exclusive or not (train.n > 0 and val.n > 0) or case.learned or not case.fitted:
+        return None
+    few, many = float(train.share.max()), float(val.share.min())
+    if not few < RARE or not many > 0.5 or len(train.share) != len(val.share) or not errors_apart(train, val).min() > FAR_APART:
+        return None
+    share = (many - few) / (1 - 2 * few)  # turned round at a rate e, a share p becomes p + e (1 − 2 p)
+    text = (
+        f"{many:.1%} of the validation labels are positive, and {few:.1%} of those of training, which the network has learned: "
+        f"as many as come of labels of which {share:.0%} are turned round."
+    )
+    evidence = (Evidence("prevalence.val", many, None, expected=few, basis="prevalence.train"),)
+    return Signs(text, evidence, "critical", 0.8, (), RIGHT_WAY_ROUND)
+
+
 def inverted_scores(case: Case) -> Signs | Lacking | None:
     """The validation AUC is below chance for certain: scores or labels are upside down."""
+    turned = _turned_round(case)
+    if turned is not None:
+        return turned
     rows = np.flatnonzero(case.settled & np.isfinite(case.chart.values("val.auc")))
     labels = case.labels("val")
     if len(rows) < 2 or labels is None or not labels.n > 0:
@@ -180,14 +200,16 @@ def inverted_scores(case: Case) -> Signs | Lacking | None:
     evidence = (
         Evidence("val.auc", value, float(case.chart.epochs[rows[-1]]), value - half, value + half, 0.5, "Hanley and McNeil"),
     )
-    actions = (
-        "check which value of the label means positive, in training and in validation",
-        "check that class order and output order agree",
-    )
-    return Signs(text, evidence, "critical", 0.85, (), actions, (float(case.chart.epochs[rows[np.flatnonzero(low)[0]]]),))
+    return Signs(text, evidence, "critical", 0.85, (), RIGHT_WAY_ROUND, (float(case.chart.epochs[rows[np.flatnonzero(low)[0]]]),))
 
 
 NOT_MORE_WEIGHT = "more weight for the positives: a network that does not rank the samples only moves the common output with it"
+RIGHT_WAY_ROUND = (
+    "check which value of the label means positive, in training and in validation",
+    "check that class order and output order agree",
+)
+# A finding that is rare in training, and standard errors that no split by chance is off by.
+RARE, FAR_APART = 0.3, 8.0
 OTHER_NETWORK = "another architecture, or more epochs of the same, before the cause is known"
 
 PREDICTIONS: dict[str, Fault] = {
@@ -263,12 +285,23 @@ PREDICTIONS: dict[str, Fault] = {
         name="Scores or labels upside down",
         family="predictions",
         level="cause",
-        means="The AUC is below 0.5 by more than chance allows: what is called positive is the other class.",
-        needs="val.auc in two epochs, with the counts of positives and negatives",
+        means=(
+            "The AUC is below 0.5 by more than chance allows, or validation has as many positives as training has negatives: "
+            "what is called positive is the other class."
+        ),
+        needs="val.auc in two epochs, with the counts of positives and negatives; or the prevalence and size of both splits",
         signature=inverted_scores,
         severity="critical",
         dose="none: turn the labels or the scores round, then train again",
-        explains=("not_learning", "validation_differs", "stuck_loss", "overfitting", "class_inverted"),
+        explains=(
+            "not_learning",
+            "validation_differs",
+            "stuck_loss",
+            "overfitting",
+            "class_inverted",
+            "shifted_splits",
+            "chance_auc",
+        ),
         lookalikes=(Lookalike("chance_auc", "the interval of the AUC includes 0.5"),),
         harmful=("to invert the predictions without knowing which labels are wrong",),
         source="three null standard errors below 0.5, in the last epoch and half of all",

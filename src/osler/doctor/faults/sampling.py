@@ -81,11 +81,12 @@ def _unbalanced(case: Case, seen: Labels) -> Signs:
         f"data.sampler is {case.facts.get('data.sampler')}, and {seen.share[k]:.2%} of what it draws is positive, as in the data "
         f"({natural.share[k]:.2%}): it does not balance."
     )
+    changes = set_fact(case, "data.sampler", "none", "every sample once, until the sampler draws what it should")
     actions = (
         "count what 500 batches draw before training again",
         "check that weights are per sample, and handed to the sampler",
     )
-    return Signs(text, evidence, "warning" if case.learned else "critical", 0.8, (), actions)
+    return Signs(text, evidence, "warning" if case.learned else "critical", 0.8, changes, actions)
 
 
 def _starved(case: Case, natural: float, seen: float, empty: str | None, pairs: Mapping[str, tuple[float, float]]) -> Signs:
