@@ -86,10 +86,18 @@ def _only_validation_apart(case: Case) -> Modes | None:
     return None if training.wide.mean() > 0.25 else validation
 
 
+def _gone_in_training_mode(validation: Modes, training: Modes) -> bool:
+    """Whether validation is hardly worse than training where each batch is normalised by itself: what was learned holds there."""
+    late = -max(1, len(training.epochs) // 2)
+    trained = float(validation.trained[late:].mean() - training.trained[late:].mean())
+    evaluated = float(validation.evaluated[late:].mean() - training.evaluated[late:].mean())
+    return trained < 0.5 * evaluated
+
+
 def prepared_differently(case: Case) -> Signs | None:
     """Validation samples that are worse in evaluation mode, where training samples prepared as they are fare alike in both."""
     found, training = _only_validation_apart(case), modes_of(case, TRAINING)
-    if found is None or training is None:
+    if found is None or training is None or not _gone_in_training_mode(found, training):
         return None
     text = (
         f"Validation samples have loss {figure(float(found.trained[-1]))} in training mode and "

@@ -793,6 +793,10 @@ LAGGING: Columns = {"unaugmented.train_mode": flat(0.33), "unaugmented.eval_mode
 FLIPPED: Columns = {**RARE, "prevalence.train": 0.3}
 IDLE: Columns = {**COIN, "train.loss": flat(0.612), "val.loss": flat(0.36)}  # at the floors of 0.3 and 0.1
 TURNED: Columns = {**LEARNS_RARE, "val.auc": flat(0.5, 0.01), "val.loss": rises(0.7, 2.0)}
+FULL_START: Columns = {
+    "train.loss": falls(3.0, 0.5), "train.floor": np.full(E, 0.45), "train.probability.mean": falls(0.95, 0.1),
+    "train.foreground.true": np.full(E, 0.03),
+}  # fmt: skip
 FEW_DRAWN: Columns = {"sampling.distinct": flat(8.0, 0.0), "sampling.repeated": flat(7992.0, 0.0)}
 AT_FLOOR: Columns = {**EVEN, "model.output_bias": "floor"}
 SPENT: Columns = {"learning_rate": np.r_[np.geomspace(1e-3, 1e-6, 6), np.full(E - 6, 1e-7)]}
@@ -877,6 +881,8 @@ def test_and_what_it_does_not_tell(id: str, series: Columns, facts: Columns) -> 
             "log-odds of the prevalence: 0.00",
         ),
         ("output_bias_wrong", {**LEARNS, **FIRST_LOSS}, EVEN, "floor"),
+        ("mask_bias_wrong", FULL_START, {**MASKS, "model.output_bias": "floor"}, "log-odds of the share of foreground: -3.48"),
+        ("mask_bias_wrong", FULL_START, MASKS, "floor"),
     ],
 )
 def test_where_what_is_configured_does_not_run_the_advice_is_not_to_configure_it(
