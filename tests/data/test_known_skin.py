@@ -164,6 +164,26 @@ class TestIsic:
         assert samples.metadata is not None
         assert list(samples.metadata) == ["sex", "age_approx", "anatom_site_general_challenge"]
 
+    def test_2024_is_a_table_of_crops_without_what_a_diagnosis_fills(self, tmp_path: Path) -> None:
+        header = (
+            "isic_id,target,patient_id,sex,clin_size_long_diam_mm,iddx_full,mel_thick_mm,lesion_id,tbp_lv_dnn_lesion_confidence"
+        )
+        rows = [
+            f"ISIC_{n:07d},{int(n == 3)},IP_{n // 2},female,{n + 1.5},{'Melanoma' if n == 3 else 'Benign'},,,97.5"
+            for n in range(6)
+        ]
+        (tmp_path / "train-metadata.csv").write_text("\n".join([header, *rows]))
+        touch(tmp_path, *(f"train-image/image/ISIC_{n:07d}.jpg" for n in range(6)))
+        assert known_set(tmp_path) == "isic"
+        samples = load("isic", tmp_path)
+        assert (samples.classes, samples.task, samples.negative) == (("target",), "binary", "benign")
+        assert samples.targets[:, 0].tolist() == [0, 0, 0, 1, 0, 0]
+        assert samples.patients is not None
+        assert samples.patients.tolist() == ["IP_0", "IP_0", "IP_1", "IP_1", "IP_2", "IP_2"]
+        assert samples.metadata is not None
+        assert list(samples.metadata) == ["sex", "clin_size_long_diam_mm"]
+        assert any("only a diagnosis fills" in note for note in samples.notes)
+
     def test_two_challenges_in_a_folder(self, tmp_path: Path) -> None:
         for year in (2018, 2019):
             name = f"ISIC{'_' if year == 2019 else ''}{year}_{'Task3_' if year == 2018 else ''}Training_GroundTruth.csv"

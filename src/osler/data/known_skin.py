@@ -77,7 +77,7 @@ def ham_samples(config: DataConfig) -> Samples:
     return published_samples(published, config)
 
 
-# --- ISIC challenges 2017 to 2020 ---------------------------------------------------------------------------------------------
+# --- ISIC challenges from 2017 on ----------------------------------------------------------------------------------------------
 
 ISIC_TABLE = r"ISIC[-_]?(?P<year>20\d\d)_?(Task3_)?(?P<part>Training|Validation|Test)(_v2)?_?(Part3_)?GroundTruth(_v2)?\.csv"
 ISIC_IMAGES = ("image", "imageid", "imagename")
@@ -85,11 +85,34 @@ ISIC_SPLITS = {"training": "train", "validation": "val", "test": "test"}
 ISIC_LESIONS = r"ISIC[-_]?20\d\d_?(Task3_)?(Training|Test)_(Metadata|LesionGroupings)\.csv"
 # Words of the 2020 table that say the label again.
 ISIC_ANSWERS = ("benign_malignant", "diagnosis")
+# The challenge of 2024 (SLICE-3D, Kurtansky et al. 2024): crops of photographs of the whole body, one table for all.
+CROPS_TABLE = r"(train-metadata|ISIC[-_]?2024_Training.*)\.csv"
+CROPS_COLUMNS = {"isicid", "patientid", "target"}
+CROPS_ANSWERS = r"iddx_.*|mel_.*|lesion_id|tbp_lv_dnn_lesion_confidence"
+CROPS_SAID = "Columns that only a diagnosis fills (iddx_*, mel_*, lesion_id), and another network's confidence, are left out."
 
 
 def is_isic(path: Path) -> bool:
     """Whether a folder, or a table, is the classification task of an ISIC challenge."""
-    return any(columns_of(file) & set(ISIC_IMAGES) for file in find_files(path, ISIC_TABLE))
+    named = any(columns_of(file) & set(ISIC_IMAGES) for file in find_files(path, ISIC_TABLE))
+    return named or bool(_crops_tables(path))
+
+
+def _crops_tables(path: Path) -> list[Path]:
+    return [file for file in find_files(path, CROPS_TABLE) if columns_of(file) >= CROPS_COLUMNS]
+
+
+def _crops_samples(path: Path, file: Path, config: DataConfig) -> Samples:
+    """The challenge of 2024: malignant or not, by patient; its test set has no labels."""
+    table = read_table(file).fillna("")
+    answers = [str(name) for name in table.columns if re.fullmatch(CROPS_ANSWERS, str(name))]
+    table = table.drop(columns=answers).rename(columns={"isic_id": IMAGE, "patient_id": PATIENT})
+    notes = (f"Read is {file.name}.", *([CROPS_SAID] if answers else []))
+    root = path if path.is_dir() else path.parent
+    published = Published(
+        root, table, ("target",), ("target",), "benign", folders=("train-image/image", "train-image", ""), notes=notes
+    )
+    return published_samples(published, config)
 
 
 def isic_samples(config: DataConfig) -> Samples:
@@ -101,6 +124,9 @@ def isic_samples(config: DataConfig) -> Samples:
         DataError: as `published_samples`; tables of several challenges.
     """
     path = given_path(config)
+    crops = _crops_tables(path)
+    if crops and not find_files(path, ISIC_TABLE):
+        return _crops_samples(path, crops[0], config)
     files = {file: re.fullmatch(ISIC_TABLE, file.name, re.IGNORECASE) for file in find_files(path, ISIC_TABLE)}
     parts: dict[str, Path] = {}
     years = set()
