@@ -55,7 +55,7 @@ def further_patch(
     if found is None:
         return None
     edits, why = found
-    following = replace(patch, summary=why, edits=edits)
+    following = replace(patch, summary=f"{why[0].upper()}{why[1:]}.", edits=edits)
     try:
         return following if apply_patch(config, following) not in tried else None
     except ConfigError:

@@ -166,11 +166,10 @@ def _table(found: Sequence[tuple[str, Comparison]]) -> Table:
                 _difference(difference),
                 difference.p,
                 f"{100 * difference.level:.1f} %",
-                difference.seeds,
-                Cell(str(difference.n_patients), difference.n_patients, detail=f"{difference.fewest} of the rarer kind"),
+                Cell(str(difference.n_patients), difference.n_patients, detail=f"{difference.fewest} rarer"),
             ]
         )
-    columns = ["Attempt", "Control", "Treated", "Control's", "Difference", "p", "Level", "Seeds", "Patients"]
+    columns = ["Attempt", "Control", "Treated", "Control's", "Difference", "p", "Level", "Patients"]
     return Table(
         columns, rows, "p is of this comparison alone; the verdict takes the largest and corrects it after Holm.", "Comparisons"
     )

@@ -98,6 +98,8 @@ def diff_lines(edits: Sequence[Edit]) -> list[str]:
 
 
 def _yaml(value: Any) -> str:
+    if isinstance(value, float) and len(str(value)) > 8:
+        return f"{value:.4g}"
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
