@@ -184,6 +184,12 @@ class TestIsic:
         assert list(samples.metadata) == ["sex", "clin_size_long_diam_mm"]
         assert any("only a diagnosis fills" in note for note in samples.notes)
 
+    def test_2024_with_a_table_of_answers_beside_it(self, tmp_path: Path) -> None:
+        (tmp_path / "train-metadata.csv").write_text("isic_id,target,patient_id\nISIC_1,0,IP_1\nISIC_2,1,IP_2\n")
+        (tmp_path / "ISIC_2024_Training_GroundTruth.csv").write_text("isic_id,malignant\nISIC_1,0\nISIC_2,1\n")
+        touch(tmp_path, "image/ISIC_1.jpg", "image/ISIC_2.jpg")
+        assert load("isic", tmp_path).targets[:, 0].tolist() == [0, 1]
+
     def test_two_challenges_in_a_folder(self, tmp_path: Path) -> None:
         for year in (2018, 2019):
             name = f"ISIC{'_' if year == 2019 else ''}{year}_{'Task3_' if year == 2018 else ''}Training_GroundTruth.csv"

@@ -167,6 +167,17 @@ def test_linked_folders_are_followed_once_each(two_classes: Path, tmp_path: Path
     assert listing.links == 3  # `there`, `back` and `up`
 
 
+def test_a_folder_within_a_linked_one_is_not_read_twice(two_classes: Path, tmp_path: Path) -> None:
+    far = tmp_path / "another disk"
+    write_images(far / "inner", ["x.png"])
+    write_images(far, ["y.png"])
+    (two_classes / "NORMAL/a").symlink_to(far / "inner")
+    (two_classes / "NORMAL/b").symlink_to(far)
+    listing = list_images(two_classes / "NORMAL")
+    assert [name for name in listing.names if "/" in name] == ["a/x.png", "b/y.png"]
+    assert listing.links == 1
+
+
 class TestPatientsFromNames:
     def test_kermany(self, tmp_path: Path) -> None:
         write_images(tmp_path / "PNEUMONIA", ["person1_bacteria_2.jpeg", "person1_virus_3.jpeg", "person12_virus_1.jpeg"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -94,9 +95,21 @@ def test_what_was_tried_is_not_tried_again(tiny: Tiny) -> None:
     assert further_patch(patch, config, first, run_of(RISING), [config, apply_patch(config, found)]) is None
 
 
+def test_phases_state_rates_of_their_own(tiny: Tiny) -> None:
+    phases = [{"train": "head", "epochs": 1}, {"train": "all", "learning_rate": 1e-4}]
+    config, first = (tiny(training={"learning_rate": rate, "phases": phases}) for rate in (1e-4, 1e-6))
+    assert further_patch(patch_of("training.learning_rate", 1e-6, 1e-4), config, first, run_of(RISING), [config]) is None
+
+
+def test_augmentation_that_was_meant_to_regularise_stays(tiny: Tiny) -> None:
+    config = tiny(augmentation={"rotation": 10})
+    patch = patch_of("augmentation", None, {"rotation": 10})
+    assert further_patch(patch, config, config, run_of(RESTING, skill=0.01), [config]) is None
+
+
 def test_mild_augmentation_under_which_little_is_learned_is_left_out(tiny: Tiny) -> None:
     config = tiny(augmentation={"rotation": 10})
-    patch = patch_of("augmentation.rotation", 180, 10)
+    patch = replace(patch_of("augmentation.rotation", 180, 10), finding="augmentation_too_strong")
     found = further_patch(patch, config, config, run_of(RESTING, skill=0.01), [config])
     assert found is not None
     assert apply_patch(config, found).augmentation is None

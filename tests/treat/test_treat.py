@@ -5,21 +5,23 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from scripted import Scripted
 
-from osler.config import load_config
+from osler.config import Config, load_config
 from osler.doctor.findings import Diagnosis
 from osler.errors import RequestError, RunError
 from osler.runs.folder import RunFolder
 from osler.runs.looks import read_looks
 from osler.train.fit import train_run
-from osler.treat import Treatment, command, treat_run
+from osler.treat import Treatment, command, course, treat_run
 from osler.treat.command import ask
 from osler.treat.course import Course
+from osler.treat.patch import Edit, Patch
 
 Script = Callable[[str], Any]
 QUIET = {"say": lambda text: None}
@@ -183,6 +185,49 @@ def test_a_stop_at_any_arm_goes_on(sick: RunFolder, monkeypatch: pytest.MonkeyPa
     found, runner = treat(monkeypatch, sick, script)
     assert found.outcome == "helped"
     assert ("rerun-seed1" in runner.trained) == (at == "rerun-seed1")
+
+
+@pytest.mark.parametrize("at", ["treated-1-seed1", "treated-2-seed1", "treated-3-seed1", ""])
+def test_a_larger_dose_goes_on_after_a_stop_and_the_best_is_kept(
+    sick: RunFolder, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    def larger(patch: Patch, config: Config, *_: Any) -> Patch:
+        rate = config.training.learning_rate
+        return replace(patch, edits=(Edit("training.learning_rate", rate, 2 * rate, "more"),))
+
+    def strength(name: str) -> float:
+        return {"rerun-seed1": 0.0, "treated-1-seed1": 2.0, "treated-2-seed1": 4.0, "treated-3-seed1": 3.0}[name]
+
+    stopped = [at]
+
+    def script(name: str) -> Any:
+        return KeyboardInterrupt() if stopped and stopped[0] == name and stopped.pop() else strength(name)
+
+    monkeypatch.setattr(course, "further_patch", larger)
+    monkeypatch.setattr(course, "_diagnosis_of", lambda folder: Diagnosis("run", "osler", "healthy", ()))
+    if at:
+        with pytest.raises(KeyboardInterrupt):
+            treat(monkeypatch, sick, script)
+    found, _ = treat(monkeypatch, sick, script)
+    assert [attempt.number for attempt in found.record.attempts] == [1, 2, 3]
+    assert found.winner is not None
+    assert found.winner.number == 2
+    rates = [found.record.groups[f"treated-{number}"].config.training.learning_rate for number in (1, 2, 3)]
+    assert rates[1:] == pytest.approx([2 * rates[0], 4 * rates[0]])
+
+
+def test_what_gained_nothing_is_not_gone_on_with(sick: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def larger(patch: Patch, config: Config, *_: Any) -> Patch:
+        rate = config.training.learning_rate
+        return replace(patch, edits=(Edit("training.learning_rate", rate, 2 * rate, "more"),))
+
+    monkeypatch.setattr(course, "further_patch", larger)
+    monkeypatch.setattr(course, "_diagnosis_of", lambda folder: Diagnosis("run", "osler", "healthy", ()))
+    strength = {"rerun-seed1": 0.0, "treated-1-seed1": 3.0, "treated-2-seed1": 2.0}
+    found, _ = treat(monkeypatch, sick, strength.__getitem__)
+    assert len(found.record.attempts) == 2
+    assert found.winner is not None
+    assert found.winner.number == 1
 
 
 def test_the_minutes_end_a_treatment_and_more_go_on(sick: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -303,8 +303,7 @@ class TrainBatches:
     def plain(self, epoch: int, most: int) -> Batch:
         """Up to so many of the samples as validation gets its own: whole and unchanged.
 
-        Others in each epoch, the same on each rank. They are the first of the next epoch's order, so that none of them is what
-        the network has just seen.
+        Others in each epoch, the same on each rank; drawn evenly, whatever weights training draws by.
         """
         chosen = np.sort(order(self._seed, epoch + 1, len(self._rows))[:most])
         rows, targets = self._rows[chosen], self._targets[chosen]

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -180,8 +181,7 @@ class _Walk:
         yield from self._below("")
         above = {_place(parent) for parent in self._folder.resolve().parents}
         while self._links:
-            self._links.sort(reverse=True)
-            prefix = self._links.pop()
+            prefix = heappop(self._links)
             if _place(self._folder / prefix) in self._met | above:
                 self.passed_over += 1
             else:
@@ -192,7 +192,11 @@ class _Walk:
         while waiting:
             prefix = waiting.pop()
             try:
-                self._met.add(_place(self._folder / prefix))
+                place = _place(self._folder / prefix)
+                if place in self._met:  # a linked folder may hold one that a link led to before
+                    self.passed_over += 1
+                    continue
+                self._met.add(place)
                 with os.scandir(self._folder / prefix) as entries:
                     found = list(entries)
             except OSError as error:
@@ -202,7 +206,7 @@ class _Walk:
                 if not is_hidden(entry.name) and entry.is_dir(follow_symlinks=False):
                     waiting.append(f"{prefix}{entry.name}/")
                 elif not is_hidden(entry.name) and _is_linked_folder(entry):
-                    self._links.append(f"{prefix}{entry.name}/")
+                    heappush(self._links, f"{prefix}{entry.name}/")
 
 
 def _place(folder: Path) -> tuple[int, int]:

@@ -88,14 +88,17 @@ ISIC_ANSWERS = ("benign_malignant", "diagnosis")
 # The challenge of 2024 (SLICE-3D, Kurtansky et al. 2024): crops of photographs of the whole body, one table for all.
 CROPS_TABLE = r"(train-metadata|ISIC[-_]?2024_Training.*)\.csv"
 CROPS_COLUMNS = {"isicid", "patientid", "target"}
-CROPS_ANSWERS = r"iddx_.*|mel_.*|lesion_id|tbp_lv_dnn_lesion_confidence"
-CROPS_SAID = "Columns that only a diagnosis fills (iddx_*, mel_*, lesion_id), and another network's confidence, are left out."
+CROPS_ANSWERS = r"iddx_.*|mel_.*|lesion_id|tbp_lv_.*_confidence"
+CROPS_SAID = "Columns that only a diagnosis fills (iddx_*, mel_*, lesion_id), and the confidence of other networks, are left out."
 
 
 def is_isic(path: Path) -> bool:
     """Whether a folder, or a table, is the classification task of an ISIC challenge."""
-    named = any(columns_of(file) & set(ISIC_IMAGES) for file in find_files(path, ISIC_TABLE))
-    return named or bool(_crops_tables(path))
+    return bool(_named_tables(path) or _crops_tables(path))
+
+
+def _named_tables(path: Path) -> list[Path]:
+    return [file for file in find_files(path, ISIC_TABLE) if columns_of(file) & set(ISIC_IMAGES)]
 
 
 def _crops_tables(path: Path) -> list[Path]:
@@ -125,9 +128,9 @@ def isic_samples(config: DataConfig) -> Samples:
     """
     path = given_path(config)
     crops = _crops_tables(path)
-    if crops and not find_files(path, ISIC_TABLE):
+    if crops and not _named_tables(path):
         return _crops_samples(path, crops[0], config)
-    files = {file: re.fullmatch(ISIC_TABLE, file.name, re.IGNORECASE) for file in find_files(path, ISIC_TABLE)}
+    files = {file: re.fullmatch(ISIC_TABLE, file.name, re.IGNORECASE) for file in _named_tables(path)}
     parts: dict[str, Path] = {}
     years = set()
     for file, match in files.items():

@@ -291,6 +291,11 @@ class Case:
         constant = self._constant(split)
         return math.nan if constant is None else constant.loss_at_half
 
+    def best_logits(self, split: str) -> Floats | None:
+        """(K,) logits of the best constant under the loss in force, as an output should start; None where it is not known."""
+        constant = self._constant(split)
+        return None if constant is None else np.asarray(constant.logits, np.float64)
+
     def _constant(self, split: str) -> Floor | None:
         if split not in self._constants:
             counts = self.counts(split)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from osler.doctor.case import Case
 from osler.doctor.findings import Evidence, Signs, figure
 
-__all__ = ["TRAINING", "VALIDATION_BATCH", "Modes", "modes_of", "prepared_differently"]
+__all__ = ["TRAINING", "VALIDATION_BATCH", "Modes", "average_is_sound", "modes_of", "prepared_differently"]
 
 VALIDATION_BATCH, TRAINING = "train_mode_loss", "unaugmented"
 # A loss in evaluation mode so far above that in training mode, against the floor and against itself, in so many epochs of the
@@ -34,7 +34,8 @@ class Modes:
         trained: (E,) loss in training mode.
         evaluated: (E,) loss in evaluation mode.
         wide: (E,) whether the latter is far above the former.
-        gap: (E,) by how much it is above it, in units of the floor.
+        gap: (E,) by how much it is above it, in units of `scale`.
+        scale: the floor, or the mean loss in training mode where that is unknown.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Modes:
     evaluated: NDArray[np.float64]
     wide: NDArray[np.bool_]
     gap: NDArray[np.float64]
+    scale: float
 
     @property
     def apart(self) -> bool:
@@ -75,7 +77,7 @@ def modes_of(case: Case, name: str) -> Modes | None:
     least = case.floor("val" if name == VALIDATION_BATCH else "train")
     scale = least if least > 0 else max(float(trained.mean()), 1e-12)
     gap = (evaluated - trained) / scale
-    return Modes(name, epochs, trained, evaluated, (gap > MODE_GAP) & (evaluated > (1 + MODE_GAP) * trained), gap)
+    return Modes(name, epochs, trained, evaluated, (gap > MODE_GAP) & (evaluated > (1 + MODE_GAP) * trained), gap, scale)
 
 
 def _only_validation_apart(case: Case) -> Modes | None:
@@ -91,13 +93,21 @@ def _gone_in_training_mode(validation: Modes, training: Modes) -> bool:
     late = -max(1, len(training.epochs) // 2)
     trained = float(validation.trained[late:].mean() - training.trained[late:].mean())
     evaluated = float(validation.evaluated[late:].mean() - training.evaluated[late:].mean())
-    return trained < 0.5 * evaluated
+    return evaluated > SOMEWHAT * validation.scale and trained < 0.5 * evaluated
+
+
+def average_is_sound(case: Case, found: Modes) -> bool:
+    """Whether weights are averaged, and what is evaluated, the average, is nearer to training mode than to evaluation mode."""
+    losses = case.chart.points("val.loss")[1]
+    if case.facts.get("training.ema") is None or found.name != VALIDATION_BATCH or not len(losses):
+        return False
+    return float(losses[-1]) < 0.5 * float(found.trained[-1] + found.evaluated[-1])
 
 
 def prepared_differently(case: Case) -> Signs | None:
     """Validation samples that are worse in evaluation mode, where training samples prepared as they are fare alike in both."""
     found, training = _only_validation_apart(case), modes_of(case, TRAINING)
-    if found is None or training is None or not _gone_in_training_mode(found, training):
+    if found is None or training is None or not _gone_in_training_mode(found, training) or average_is_sound(case, found):
         return None
     text = (
         f"Validation samples have loss {figure(float(found.trained[-1]))} in training mode and "

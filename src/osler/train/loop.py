@@ -121,7 +121,8 @@ def _backward(task: Task, network: nn.Module, batch: Batch, state: TrainingState
 def _loss_and_error(terms: LossTerms) -> tuple[Tensor, Tensor]:
     """() loss of a batch, and () its standard error over the samples, NaN for one sample."""
     values = terms.told / terms.weights.clamp_min(1e-12)
-    return terms.told.sum() / terms.weights.sum().clamp_min(1e-12), values.std() / math.sqrt(len(values))
+    error = values.std() / math.sqrt(len(values)) if len(values) > 1 else torch.full_like(values.sum(), math.nan)
+    return terms.told.sum() / terms.weights.sum().clamp_min(1e-12), error
 
 
 def _measure_input(images: Tensor, record: EpochRecord) -> None:

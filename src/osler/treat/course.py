@@ -140,7 +140,8 @@ class Course:
     def _further(self, attempt: Attempt) -> Patch | None:
         """More of what an attempt did, where its run asks for it, and where more of it did not already do less."""
         group = self.record.groups[attempt.group]
-        before = [one for one in self.record.attempts[:-1] if one.patch.finding == attempt.patch.finding]
+        earlier = self.record.attempts[: attempt.number - 1]
+        before = [one for one in earlier if one.patch.finding == attempt.patch.finding]
         gained = not before or self._chosen(attempt.group, attempt.measure) > self._chosen(before[-1].group, attempt.measure)
         if attempt.ended or self._did_worse(attempt) or not gained:
             return None
@@ -179,6 +180,8 @@ class Course:
 
     def _cured(self, number: int) -> bool:
         """Whether the attempt is proved and the doctor has nothing more to say of its run."""
+        if number < len(self.record.attempts):
+            return False  # it was decided that another follows
         proof = self.proofs()[number - 1]
         if proof is None:
             self.say(f"Attempt {number}: {self.record.attempts[number - 1].ended}")

@@ -1,4 +1,4 @@
-"""A dose that proved too small: where a cure of too little learning helped, and the run it gave still learned fast, more of it.
+"""A dose that proved too small: where a cure of too little learning did no harm, and its run still learned fast, more of it.
 
 The doctor's doses go as far as what was seen asks for, and a run that hardly moved shows little. What the treated run shows is
 the better guide. Whether more is better is not decided here: it is another attempt, with its own arm and proof, and the best of
@@ -65,7 +65,7 @@ def further_patch(
 def _more_movement(
     patch: Patch, config: Config, first: Config, epochs: Sequence[Mapping[str, Any]]
 ) -> tuple[tuple[Edit, ...], str] | None:
-    if not _still_learns(epochs):
+    if config.training.phases or not _still_learns(epochs):  # phases state rates and epochs of their own
         return None
     why = "the treated run still learned more from epoch to epoch while its rate was high: the dose was small"
     edits = []
@@ -101,7 +101,7 @@ def _without_augmentation(
     patch: Patch, config: Config, epochs: Sequence[Mapping[str, Any]]
 ) -> tuple[tuple[Edit, ...], str] | None:
     skills = _column(epochs, "val.skill")
-    made_mild = any(edit.key.split(".")[0] == AUGMENTATION for edit in patch.edits) and config.augmentation is not None
+    made_mild = patch.finding == "augmentation_too_strong" and config.augmentation is not None
     if not made_mild or not np.isfinite(skills).any() or np.nanmax(skills) > LITTLE:
         return None
     assert config.augmentation is not None, "it was made mild"

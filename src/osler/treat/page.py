@@ -166,7 +166,7 @@ def _table(found: Sequence[tuple[str, Comparison]]) -> Table:
                 _difference(difference),
                 difference.p,
                 f"{100 * difference.level:.1f} %",
-                Cell(str(difference.n_patients), difference.n_patients, detail=f"{difference.fewest} rarer"),
+                Cell(str(difference.n_patients), difference.n_patients, detail=f"rarer: {difference.fewest}"),
             ]
         )
     columns = ["Attempt", "Control", "Treated", "Control's", "Difference", "p", "Level", "Patients"]

@@ -787,18 +787,23 @@ ONE_WAY: Columns = {
     "update_ratio.median": flat(1e-3, 0.0),
     "update_ratio.max": flat(5e-3, 0.0),
 }
+MANY_STEPS: Columns = {**EVEN, "training.steps_per_epoch": 250}
 # Training samples as validation gets its own: alike in both modes, or not.
 SOUND: Columns = {"unaugmented.train_mode": flat(0.33), "unaugmented.eval_mode": flat(0.34)}
 LAGGING: Columns = {"unaugmented.train_mode": flat(0.33), "unaugmented.eval_mode": flat(0.9, 0.05)}
+UNLEARNED: Columns = {"unaugmented.train_mode": flat(1.2), "unaugmented.eval_mode": flat(1.21)}
+ONE_KIND: Columns = {"train.prevalence": flat(0.999, 0.0), "train.n": flat(8000, 0.0)}
 FLIPPED: Columns = {**RARE, "prevalence.train": 0.3}
-IDLE: Columns = {**COIN, "train.loss": flat(0.612), "val.loss": flat(0.36)}  # at the floors of 0.3 and 0.1
+IDLE: Columns = {
+    **COIN,
+    "update_ratio.median": flat(2e-3, 0.0),
+    "train.loss": flat(0.612),
+    "val.loss": flat(0.36),
+}  # at the floors of 0.3 and 0.1
 TURNED: Columns = {**LEARNS_RARE, "val.auc": flat(0.5, 0.01), "val.loss": rises(0.7, 2.0)}
-FULL_START: Columns = {
-    "train.loss": falls(3.0, 0.5), "train.floor": np.full(E, 0.45), "train.probability.mean": falls(0.95, 0.1),
-    "train.foreground.true": np.full(E, 0.03),
-}  # fmt: skip
+IN_THE_NETWORK = "the logits of the best constant, in the network itself"
 FEW_DRAWN: Columns = {"sampling.distinct": flat(8.0, 0.0), "sampling.repeated": flat(7992.0, 0.0)}
-AT_FLOOR: Columns = {**EVEN, "model.output_bias": "floor"}
+AT_FLOOR: Columns = {**RARE, "model.output_bias": "floor", "loss.pos_weight": 3.0}  # of which log(3 / 9) is the best constant
 SPENT: Columns = {"learning_rate": np.r_[np.geomspace(1e-3, 1e-6, 6), np.full(E - 6, 1e-7)]}
 HEAD: Columns = {**EVEN, "model.pretrained": None, "training.phases": ({"train": "head", "epochs": E},)}
 
@@ -816,8 +821,8 @@ HEAD: Columns = {**EVEN, "model.pretrained": None, "training.phases": ({"train":
         ("labels_not_loaded", {**COIN, **SEEN_FEW}, BALANCED, "critical"),
         ("double_activation", {**COIN, **THRICE}, EVEN, "critical"),
         ("gradients_accumulate", {**COIN, **ONE_WAY}, {**EVEN, "training.steps_per_epoch": 250}, "critical"),
-        ("gradients_accumulate", {**LEARNS, **ONE_WAY}, EVEN, "warning"),
-        ("gradients_accumulate", {**SEGMENTS, **ONE_WAY}, MASKS, "warning"),
+        ("gradients_accumulate", {**LEARNS, **ONE_WAY, "step": 250.0 * (1 + EPOCHS)}, EVEN, "warning"),
+        ("gradients_accumulate", {**SEGMENTS, **ONE_WAY}, {**MASKS, "training.steps_per_epoch": 40}, "warning"),
         ("validation_differs", {**LEARNS, **TWO_MODES, **SOUND}, EVEN, "warning"),
         ("validation_masks_differ", {**SEGMENTS, **TWO_MODES, **SOUND}, MASKS, "warning"),
         ("train_eval_gap", {**LEARNS, **TWO_MODES, **LAGGING}, EVEN, "warning"),
@@ -845,14 +850,26 @@ def test_what_a_vital_or_a_setting_tells_by_itself(id: str, series: Columns, fac
             {**COIN, **THRICE, "val.probability.p95": np.full(E, 0.66), "val.probability.p5": np.full(E, 0.63)},
             EVEN,
         ),
-        ("gradients_accumulate", {**COIN, **ONE_WAY, "gradient_cosine": flat(0.4, 0.3)}, EVEN),
+        ("gradients_accumulate", {**COIN, **ONE_WAY, "gradient_cosine": flat(0.4, 0.3)}, MANY_STEPS),
+        ("gradients_accumulate", {**COIN, **ONE_WAY}, EVEN),
         ("gradients_accumulate", {**COIN, **ONE_WAY}, {**EVEN, "training.steps_per_epoch": 2}),
-        ("gradients_accumulate", {**COIN, **ONE_WAY, "train.prevalence": flat(0.999, 0.0), "train.n": flat(8000, 0.0)}, EVEN),
-        ("gradients_accumulate", {**COIN, **ONE_WAY, "update_ratio.median": np.zeros(E)}, EVEN),
+        ("gradients_accumulate", {**COIN, **ONE_WAY}, {**EVEN, "training.steps_per_epoch": 32, "training.accumulate": 16}),
+        (
+            "gradients_accumulate",
+            {**COIN, **ONE_WAY, "train.prevalence": flat(0.999, 0.0), "train.n": flat(8000, 0.0)},
+            MANY_STEPS,
+        ),
+        ("gradients_accumulate", {**COIN, **ONE_WAY, "update_ratio.median": np.zeros(E)}, MANY_STEPS),
         ("validation_differs", {**LEARNS, **TWO_MODES, **LAGGING}, EVEN),
         ("train_eval_gap", {**LEARNS, **TWO_MODES, **SOUND}, EVEN),
         ("label_noise", {**LEARNS, "train.loss": falls(0.61, 0.4)}, FLIPPED),
         ("label_noise", IDLE, {**FLIPPED, "prevalence.train": 0.12}),
+        ("label_noise", {**IDLE, "update_ratio.median": flat(1e-8, 0.0)}, FLIPPED),
+        (
+            "validation_differs",
+            {**LEARNS, **TWO_MODES, "unaugmented.train_mode": flat(1.2), "unaugmented.eval_mode": flat(1.21)},
+            EVEN,
+        ),
         ("inverted_scores", TURNED, {**RARE, "prevalence.val": 0.2}),
         (
             "inverted_scores",
@@ -877,11 +894,11 @@ def test_and_what_it_does_not_tell(id: str, series: Columns, facts: Columns) -> 
         (
             "output_bias_wrong",
             {**LEARNS, **FIRST_LOSS},
-            {**EVEN, "model.output_bias": "floor"},
-            "log-odds of the prevalence: 0.00",
+            AT_FLOOR,
+            "the logits of the best constant: -1.10",
         ),
         ("output_bias_wrong", {**LEARNS, **FIRST_LOSS}, EVEN, "floor"),
-        ("mask_bias_wrong", FULL_START, {**MASKS, "model.output_bias": "floor"}, "log-odds of the share of foreground: -3.48"),
+        ("mask_bias_wrong", FULL_START, {**MASKS, "model.output_bias": "floor"}, IN_THE_NETWORK),
         ("mask_bias_wrong", FULL_START, MASKS, "floor"),
     ],
 )

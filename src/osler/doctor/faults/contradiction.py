@@ -16,6 +16,8 @@ __all__ = ["CONTRADICTION"]
 
 # Training has so many times validation's share of positives, by so many standard errors, and has had so many epochs.
 MORE, FAR, FEWEST_EPOCHS = 1.5, 4.0, 8
+# Steps over the weights' norm from which a network would have learned what is there to be learned.
+MOVED = 3e-4
 
 
 def label_noise(case: Case) -> Signs | Lacking | None:
@@ -105,7 +107,7 @@ def _unexplained_positives(case: Case) -> Signs | None:
     train, val = case.natural, case.labels("val")
     if train is None or val is None or len(train.share) != len(val.share) or not (train.n > 0 and val.n > 0):
         return None
-    if case.learned or case.fitted or len(case.chart) < FEWEST_EPOCHS:
+    if case.learned or case.fitted or not case.step_size > MOVED or len(case.chart) < FEWEST_EPOCHS:
         return None
     z = np.where((val.share > 0) & (val.share < 0.5) & (train.share > MORE * val.share), errors_apart(train, val), 0.0)
     k = int(np.argmax(z))
@@ -118,8 +120,8 @@ def _flipped(train: Labels, val: Labels, k: int) -> Signs:
     share = (more - few) / (1 - 2 * few)  # flipped at a rate e, a share p becomes p + e (1 − 2 p)
     text = (
         f"Training has {figure(more / few)} times validation's share of positives{name} ({more:.1%} and {few:.1%}), and nothing "
-        f"in its images tells them: its labels come from another source, or a share of them is wrong ({share:.0%} turned round "
-        "would make as many)."
+        "in its images tells them: its labels come from another source, or a share of them is wrong"
+        f"{f' ({share:.0%} turned round would make as many)' if share < 1 else ''}."
     )
     evidence = (Evidence(f"prevalence.train{name}", more, None, expected=few, basis="prevalence.val"),)
     return Signs(text, evidence, "critical", 0.6, (), ("find out how the labels of each split were made", *RELABEL))

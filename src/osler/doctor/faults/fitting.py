@@ -253,7 +253,7 @@ FITTING: dict[str, Fault] = {
             "critical where nothing is learned under twice the usual in several ways; a warning where the validation score "
             "leaves much to be gained (AUC under 0.9, Dice under 0.8); else a note"
         ),
-        dose="what exceeds the usual back to mild (rotation 10°, shift 0.05, zoom, brightness and contrast 0.1, no noise)",
+        dose="what exceeds the usual back to mild (rotation 10°, shift 0.05, zoom and brightness 0.1, no noise), else mild",
         explains=(
             "underfitting", "still_improving", "not_learning", "single_class_prediction", "chance_auc", "stuck_loss",
             "accuracy_is_majority", "best_from_noise", "empty_masks", "low_overlap",

@@ -199,8 +199,8 @@ def gradients_accumulate(case: Case) -> Signs | Lacking | None:
 def _one_gradient(case: Case) -> Signs | None:
     """The gradients of one step and the next have nearly one direction, epoch after epoch, though their samples differ."""
     epochs, cosines = case.chart.points("gradient_cosine")
-    steps, moved = case.facts.number("training.steps_per_epoch"), case.chart.points("update_ratio.median")[1]
-    if len(epochs) < 3 or steps < FEWEST_STEPS or not len(moved) or median(moved) < MOVED:
+    steps, moved = _steps_an_epoch(case), case.chart.points("update_ratio.median")[1]
+    if len(epochs) < 3 or not steps >= FEWEST_STEPS or not len(moved) or median(moved) < MOVED:
         return None
     if median(cosines) < ONE_DIRECTION or float((cosines > ONE_DIRECTION).mean()) < 0.75 or _alike(case):
         return None
@@ -212,6 +212,15 @@ def _one_gradient(case: Case) -> Signs | None:
         Evidence("gradient_cosine", median(cosines), None, float(cosines.min()), float(cosines.max()), 0.2, "different batches"),
     )
     return Signs(text, evidence, "warning" if case.learned else "critical", 0.85, (), ZERO_GRAD, (float(epochs[0]),))
+
+
+def _steps_an_epoch(case: Case) -> float:
+    """Optimiser steps, as counted, else as stated less what is accumulated; NaN where neither is known."""
+    done = np.diff(case.chart.points("step")[1])
+    if len(done):
+        return median(done)
+    each = case.facts.number("training.accumulate")
+    return case.facts.number("training.steps_per_epoch") / (each if each > 1 else 1.0)
 
 
 def _alike(case: Case) -> bool:

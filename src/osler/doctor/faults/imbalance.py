@@ -215,12 +215,12 @@ def _first_loss(case: Case) -> Signs | None:
 
 def _start_at_the_floor(case: Case) -> tuple[Change, ...]:
     why = "start at the best constant under the loss in force"
-    stated, labels = case.facts.get("model.output_bias"), case.labels("train")
-    if stated != "floor" or labels is None:
+    stated, best = case.facts.get("model.output_bias"), case.best_logits("train")
+    if stated != "floor":
         return set_fact(case, "model.output_bias", "floor", why)
     # What is configured is right, and is not what runs: the values that the layer itself should hold.
-    odds = ", ".join(f"{math.log(share / (1 - share)):.2f}" for share in np.clip(labels.share, 1e-6, 1 - 1e-6).tolist())
-    return (Change("model.output_bias", stated, f"log-odds of the prevalence: {odds}", f"{why}, which is not where it started"),)
+    values = "" if best is None else f": {', '.join(f'{each:.2f}' for each in best.tolist())}"
+    return (Change("model.output_bias", stated, f"the logits of the best constant{values}", f"{why}, which is not what ran"),)
 
 
 def output_bias_zero(case: Case) -> Signs | Lacking | None:

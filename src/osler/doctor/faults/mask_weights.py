@@ -138,10 +138,8 @@ def mask_bias_wrong(case: Case) -> Signs | Lacking | None:
         Evidence("train.loss", float(losses[0]), float(epochs[0]), expected=least, basis="best constant"),
     )
     why, stated = "start at the best constant under the loss", case.facts.get("model.output_bias")
-    odds = math.log(float(true[0]) / (1 - float(true[0]))) if 0 < true[0] < 1 else math.nan
-    # Where the floor is configured already, it is not what runs: the value that the layer itself should hold.
-    known = stated == "floor" and math.isfinite(odds)
-    to = f"log-odds of the share of foreground: {odds:.2f}" if known else "floor"
+    # Where the floor is configured already, it is not what runs: that is for the layer itself.
+    to = "the logits of the best constant, in the network itself" if stated == "floor" else "floor"
     changes = set_fact(case, "model.output_bias", to, why)
     actions = ("print the bias of the last layer before training: it should be log(share / (1 − share)) of the foreground",)
     return Signs(text, evidence, "warning", 0.9, changes, actions, (float(epochs[0]),))

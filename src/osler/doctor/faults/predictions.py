@@ -165,7 +165,7 @@ def _turned_round(case: Case) -> Signs | None:
     few, many = float(train.share.max()), float(val.share.min())
     if not few < RARE or not many > 0.5 or len(train.share) != len(val.share) or not errors_apart(train, val).min() > FAR_APART:
         return None
-    share = (many - few) / (1 - 2 * few)  # turned round at a rate e, a share p becomes p + e (1 − 2 p)
+    share = min(1.0, (many - few) / (1 - 2 * few))  # turned round at a rate e, a share p becomes p + e (1 − 2 p)
     text = (
         f"{many:.1%} of the validation labels are positive, and {few:.1%} of those of training, which the network has learned: "
         f"as many as come of labels of which {share:.0%} are turned round."
@@ -286,8 +286,8 @@ PREDICTIONS: dict[str, Fault] = {
         family="predictions",
         level="cause",
         means=(
-            "The AUC is below 0.5 by more than chance allows, or validation has as many positives as training has negatives: "
-            "what is called positive is the other class."
+            "The AUC is below 0.5 by more than chance allows, or most of validation is positive where a finding is rare in "
+            "training: what is called positive is the other class."
         ),
         needs="val.auc in two epochs, with the counts of positives and negatives; or the prevalence and size of both splits",
         signature=inverted_scores,

@@ -11,7 +11,7 @@ from osler.doctor.chance import AtChance, at_chance
 from osler.doctor.faults.fault import Fault, Lookalike
 from osler.doctor.faults.generalisation import by_heart
 from osler.doctor.findings import Change, Evidence, Lacking, Signs, figure
-from osler.doctor.modes import TRAINING, VALIDATION_BATCH, Modes, modes_of, prepared_differently
+from osler.doctor.modes import TRAINING, VALIDATION_BATCH, average_is_sound, modes_of, prepared_differently
 from osler.doctor.prescribe import set_fact
 from osler.metrics.intervals import hanley_mcneil_se
 from osler.metrics.trend import smallest_set
@@ -90,14 +90,6 @@ def validation_differs(case: Case) -> Signs | Lacking | None:
     )
 
 
-def _average_is_sound(case: Case, found: Modes) -> bool:
-    """Whether weights are averaged, and what is evaluated, the average, is no worse than the batch in training mode."""
-    losses = case.chart.points("val.loss")[1]
-    if case.facts.get("training.ema") is None or found.name != VALIDATION_BATCH or not len(losses):
-        return False
-    return float(losses[-1]) < 0.5 * float(found.trained[-1] + found.evaluated[-1])
-
-
 def train_eval_gap(case: Case) -> Signs | Lacking | None:
     """One batch has a far larger loss with the network in evaluation mode than in training mode."""
     known = [one for one in (modes_of(case, TRAINING), modes_of(case, VALIDATION_BATCH)) if one is not None]
@@ -105,7 +97,7 @@ def train_eval_gap(case: Case) -> Signs | Lacking | None:
         return Lacking("unaugmented or train_mode_loss in three epochs: the loss of one batch in both modes")
     # Statistics that lag are as wrong for the one split as for the other.
     both = len(known) == 2 and all(one.lagging for one in known)
-    if not (both or all(one.apart for one in known)) or _average_is_sound(case, known[-1]):
+    if not (both or all(one.apart for one in known)) or average_is_sound(case, known[-1]):
         return None
     found = known[0]
     whose = "validation" if found.name == VALIDATION_BATCH else "training"
