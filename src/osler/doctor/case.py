@@ -283,20 +283,16 @@ class Case:
         logged = self.chart.points(f"{split}.floor")[1]
         if len(logged):
             return float(logged[-1])
-        constant = self._constant(split)
+        constant = self.constant(split)
         return math.nan if constant is None else constant.loss
 
     def at_half(self, split: str) -> float:
         """The loss where every probability is a half, as fresh outputs start; NaN where labels or loss are unknown."""
-        constant = self._constant(split)
+        constant = self.constant(split)
         return math.nan if constant is None else constant.loss_at_half
 
-    def best_logits(self, split: str) -> Floats | None:
-        """(K,) logits of the best constant under the loss in force, as an output should start; None where it is not known."""
-        constant = self._constant(split)
-        return None if constant is None else np.asarray(constant.logits, np.float64)
-
-    def _constant(self, split: str) -> Floor | None:
+    def constant(self, split: str) -> Floor | None:
+        """The best constant prediction under the loss in force; None where labels or loss are unknown."""
         if split not in self._constants:
             counts = self.counts(split)
             spec = self.loss_spec if counts is not None else None

@@ -215,11 +215,11 @@ def _first_loss(case: Case) -> Signs | None:
 
 def _start_at_the_floor(case: Case) -> tuple[Change, ...]:
     why = "start at the best constant under the loss in force"
-    stated, best = case.facts.get("model.output_bias"), case.best_logits("train")
+    stated, best = case.facts.get("model.output_bias"), case.constant("train")
     if stated != "floor":
         return set_fact(case, "model.output_bias", "floor", why)
     # What is configured is right, and is not what runs: the values that the layer itself should hold.
-    values = "" if best is None else f": {', '.join(f'{each:.2f}' for each in best.tolist())}"
+    values = "" if best is None else f": {', '.join(f'{each:.2f}' for each in np.asarray(best.logits).tolist())}"
     return (Change("model.output_bias", stated, f"the logits of the best constant{values}", f"{why}, which is not what ran"),)
 
 
