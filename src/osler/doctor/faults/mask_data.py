@@ -173,9 +173,9 @@ MASK_DATA: dict[str, Fault] = {
         family="mask_data",
         level="cause",
         means="Training masks are met and validation masks never: images or masks of the two are prepared in different ways.",
-        needs="Dice of both splits in five epochs, and samples.train",
+        needs="Dice of both splits in five epochs, and samples.train; or train_mode_loss and unaugmented by epoch",
         signature=validation_masks_differ,
-        severity="critical",
+        severity="critical; a warning where validation is worse in evaluation mode alone",
         dose="none: evaluate training images through the validation path",
         explains=(
             "overfitting",

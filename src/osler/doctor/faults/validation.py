@@ -250,9 +250,9 @@ VALIDATION: dict[str, Fault] = {
             "The network learns the training samples from the first epochs on and nothing that holds in validation: other "
             "preparation, mode, labels or patients."
         ),
-        needs="AUC with counts, or loss with floor, on both splits in three epochs",
+        needs="AUC with counts, or loss with floor, on both splits in three epochs; or train_mode_loss and unaugmented by epoch",
         signature=validation_differs,
-        severity="critical",
+        severity="critical; a warning where validation is worse in evaluation mode alone",
         dose=(
             "none: evaluate training samples through the validation path, and look at validation samples as the network gets them"
         ),
