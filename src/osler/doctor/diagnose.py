@@ -6,12 +6,14 @@ observation that separates it, and whether this log rules it out.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 import numpy as np
 
 from osler.doctor.case import Case
 from osler.doctor.chart import Chart
 from osler.doctor.faults import FAULTS
-from osler.doctor.faults.fault import Fault, Level
+from osler.doctor.faults.fault import Fault, Level, Signature
 from osler.doctor.findings import SEVERITIES, Alternative, Diagnosis, Finding, Lacking, Signs, Unassessed, Verdict
 
 __all__ = ["diagnose"]
@@ -20,6 +22,9 @@ LEVELS: tuple[Level, ...] = ("cause", "syndrome", "symptom")
 FEWEST_EPOCHS = 3
 # A guess below this accounts for nothing that is graver than itself.
 SURE_ENOUGH = 0.6
+# The syndrome that leaves something to think of when it has no cause, and causes that may themselves be the effect of another:
+# wrong labels are hard to fit, and learned by heart if they are.
+NOTHING, EFFECTS = "not_learning", ("underfitting", "overfitting")
 # What a rule may stumble over in figures that no training makes; a rule that does is reported as not assessed.
 STUMBLES = (ArithmeticError, ValueError, IndexError, KeyError, TypeError)
 
@@ -35,16 +40,15 @@ def diagnose(chart: Chart) -> Diagnosis:
     lacking: list[Unassessed] = []
     checked: list[str] = []
     with np.errstate(all="ignore"):
-        for fault in FAULTS.values():
-            if fault.scope not in ("any", "segmentation" if case.segmentation else "classification"):
-                continue
-            found = _examine(fault, case) if len(chart) else Lacking("at least one epoch")
+        for fault in _possible(case):
+            found = _examine(fault.signature, case) if len(chart) else Lacking("at least one epoch")
             if isinstance(found, Signs):
                 seen[fault.id] = found
             elif isinstance(found, Lacking):
                 lacking.append(Unassessed(fault.id, found.needs))
             else:
                 checked.append(fault.id)
+        seen |= _left_over(case, seen)
         findings = _ranked(seen, {each.id for each in lacking})
         flagged = any(finding.severity != "note" for finding in findings)
         reason = None if flagged else _undecided(case)
@@ -62,11 +66,28 @@ def diagnose(chart: Chart) -> Diagnosis:
     )
 
 
-def _examine(fault: Fault, case: Case) -> Signs | Lacking | None:
+def _possible(case: Case) -> Iterator[Fault]:
+    """The faults that a run of this task can have."""
+    scopes = ("any", "segmentation" if case.segmentation else "classification")
+    return (fault for fault in FAULTS.values() if fault.scope in scopes)
+
+
+def _examine(signature: Signature, case: Case) -> Signs | Lacking | None:
     try:
-        return fault.signature(case)
+        return signature(case)
     except STUMBLES as error:
         return Lacking(f"figures that this rule can work with: {type(error).__name__}: {error}")
+
+
+def _left_over(case: Case, seen: Mapping[str, Signs]) -> dict[str, Signs]:
+    """What is left to think of where nothing is learned, or nothing that proves to hold, and no other cause was found."""
+    grave = [id for id, signs in seen.items() if signs.severity != "note"]
+    if any(FAULTS[id].level == "cause" and id not in EFFECTS for id in grave):
+        return {}
+    if NOTHING not in grave and (case.learned or not set(EFFECTS) & set(grave)):
+        return {}
+    found = {fault.id: _examine(fault.by_exclusion, case) for fault in _possible(case) if fault.by_exclusion is not None}
+    return {id: signs for id, signs in found.items() if isinstance(signs, Signs) and id not in seen}
 
 
 def _undecided(case: Case) -> str | None:
@@ -121,6 +142,8 @@ def _gravity(signs: Signs) -> int:
 
 def _parent(id: str, seen: dict[str, Signs]) -> str | None:
     """The finding that best accounts for another: of a level no lower, and not itself accounted for by it."""
+    if seen[id].by_itself:
+        return None
     own = LEVELS.index(FAULTS[id].level)
     candidates = [
         other

@@ -110,6 +110,7 @@ class Signs:
         changes: the prescription, by the fault's dose rule.
         actions: what to look at or try that is no change of the configuration.
         epochs: at which it shows; the first is marked in the curves.
+        by_itself: what is stated shows it as well, so that no other finding accounts for it.
     """
 
     summary: str
@@ -119,6 +120,7 @@ class Signs:
     changes: tuple[Change, ...] = ()
     actions: tuple[str, ...] = ()
     epochs: tuple[float, ...] = ()
+    by_itself: bool = False
 
 
 @dataclass(frozen=True)

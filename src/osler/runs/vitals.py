@@ -10,15 +10,16 @@ count from 1 and stand once each, in order:
      "optimization": {"gradient_norm": {"median", "p90", "max", "clipped_share"}, "update_ratio": {"median", "max"},
                       "without_gradient": 0.0, "gradient_cosine": 0.1, "first_loss": {"value", "se"}, "skipped_steps": 0},
      "sampling": {"distinct", "repeated", "batches_without_positives": {"NAME": share}},
-     "train_mode_loss": {"train_mode", "eval_mode", "se", "n"}, "unaugmented": {"train_mode", "eval_mode", "se", "n"},
+     "train_mode_loss": LOOK, "unaugmented": {LOOK, "likeness"},
      "input": {"mean", "sd", "black", "white"},
      "monitor": {"name", "value", "best", "best_epoch", "improved"},
      "seconds": {"data", "step", "evaluation", "epoch"}, "memory": {"peak_mb"}}
 
-SPLIT is {"n", "loss": {"value", "se", "n"}, "floor", "skill", "skill_reason", "accuracy", "macro": {"auc", "ap", "f1",
-"classes_scored"}, "classes": {"NAME": figures of `osler.metrics.summary.class_vitals`}}. `train` is measured on the samples
-as drawn and augmented, with dropout on, while the weights move; `val` on the natural split with the weights of the epoch's
-end (their moving average where `training.ema` is on).
+LOOK is {"train_mode", "eval_mode", "se", "n", "pixels": {"mean", "sd", "mean_se", "sd_se"}}: some samples, with the network in
+either mode. SPLIT is {"n", "loss": {"value", "se", "n"}, "floor", "skill", "skill_reason", "accuracy", "macro": {"auc", "ap",
+"f1", "classes_scored"}, "classes": {"NAME": figures of `osler.metrics.summary.class_vitals`}}. `train` is measured on the
+samples as drawn and augmented, with dropout on, while the weights move; `val` on the natural split with the weights of the
+epoch's end (their moving average where `training.ema` is on).
 """
 
 from __future__ import annotations

@@ -11,16 +11,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
+from osler.data.batches import Batch
 from osler.tasks.task import Task
 from osler.train.loop import evaluate, train_mode_gap
 from osler.train.machine import peak_memory_mb
 from osler.train.setup import Batches
 from osler.train.state import EpochRecord, TrainingState
 
-__all__ = ["measure"]
+__all__ = ["likeness", "measure", "pixel_figures"]
 
 Arrays = dict[str, NDArray[Any]]
+
+GRID = 16
 
 
 def measure(task: Task, batches: Batches, state: TrainingState, started: float) -> tuple[dict[str, Any], Arrays]:
@@ -32,8 +36,7 @@ def measure(task: Task, batches: Batches, state: TrainingState, started: float) 
     state.machine.synchronise()
     begun = time.perf_counter()
     val = evaluate(task, batches.val, state).gathered()
-    gap = train_mode_gap(task, batches.fixed, state)
-    unaugmented = train_mode_gap(task, batches.train.plain(state.position.epoch, len(batches.fixed)), state)
+    plain = batches.train.plain(state.position.epoch, len(batches.fixed))
     train = state.record.outputs.gathered()
     record, position = state.record, state.position
     now = time.perf_counter()
@@ -47,14 +50,54 @@ def measure(task: Task, batches: Batches, state: TrainingState, started: float) 
         "val": task.figures(val),
         "optimization": _optimization(state),
         "sampling": _sampling(train["rows"], task, state),
-        "train_mode_loss": gap,
-        "unaugmented": unaugmented,
+        "train_mode_loss": _looked_at(task, batches.fixed, state),
+        "unaugmented": {**_looked_at(task, plain, state), "likeness": likeness(plain.images, batches.fixed.images)},
         "input": _input(state),
         "monitor": {"name": state.config.training.monitor},
         "seconds": {"data": record.seconds_data, "step": record.seconds_step, "evaluation": now - begun, "epoch": now - started},
         "memory": {"peak_mb": peak_memory_mb(state.machine.device)},
     }
     return vitals, val
+
+
+def _looked_at(task: Task, batch: Batch, state: TrainingState) -> dict[str, Any]:
+    """A batch's loss with the network in either mode, and its pixels as the model receives them."""
+    return {**train_mode_gap(task, batch, state), "pixels": pixel_figures(batch.images)}
+
+
+@torch.no_grad()
+def pixel_figures(images: Tensor) -> dict[str, float]:
+    """Mean and spread of the pixels of an image, each averaged over a batch, with the standard errors over its images.
+
+    Args:
+        images: (B, C, H, W), in 0–255.
+
+    Returns:
+        `mean`, `sd`, `mean_se`, `sd_se`, in units of 0–255; the last two NaN for one image.
+    """
+    pixels = images.detach().flatten(1).float()
+    means, spreads = pixels.mean(dim=1), pixels.std(dim=1, correction=0)
+    found: dict[str, float] = {}
+    for name, values in (("mean", means), ("sd", spreads)):
+        found[name] = float(values.mean())
+        found[f"{name}_se"] = float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return found
+
+
+@torch.no_grad()
+def likeness(images: Tensor, others: Tensor) -> float:
+    """Correlation between the mean images of two batches, on a grid of 16 × 16: near 1 where both show the same, the same way up.
+
+    Args:
+        images, others: (B, C, H, W) each, of any sizes.
+
+    Returns:
+        −1 to 1, near −1 where one shows negatives of the other; NaN where a mean image is of one shade.
+    """
+    grids = [functional.adaptive_avg_pool2d(each.detach().float().mean(dim=(0, 1))[None], GRID) for each in (images, others)]
+    one, other = (grid.flatten().double() - grid.double().mean() for grid in grids)
+    size = float(one.norm() * other.norm())
+    return float(one @ other) / size if size > 1e-6 else math.nan
 
 
 def _learning_rates(state: TrainingState) -> dict[str, float]:

@@ -680,6 +680,17 @@ def test_a_cause_stands_first_where_it_alone_is_at_work(id: str) -> None:
     assert run.findings[0].id == id
 
 
+@pytest.mark.parametrize(("optimizer", "beside"), [("adamw", True), ("sgd", False)])
+def test_an_absurd_rate_of_adam_stands_beside_a_weight_that_is_too_large(optimizer: str, beside: bool) -> None:
+    """Adam's steps are of the size of its rate, whatever a weight makes of the gradient; those of SGD are the weight's doing."""
+    weighted = CASES["pos_weight_too_large"].shows
+    series = {**weighted.columns, "update_ratio.max": np.full(E, 4.0), "update_ratio.median": np.full(E, 1.0)}
+    facts = {**weighted.facts, "training.learning_rate": 5.0, "training.optimizer": optimizer}
+    found = {each.id for each in given(series, facts).diagnosis().findings}
+    assert "pos_weight_too_large" in found
+    assert ("learning_rate_too_high" in found) is beside
+
+
 def test_a_dice_half_of_which_is_the_background_is_seen_by_recall_and_precision() -> None:
     found, beside = rises(0.1, 0.7), {"val.recall": rises(0.1, 0.7), "val.precision": rises(0.1, 0.7)}
     shown = every(given({"val.dice": (found + 0.995) / 2, **beside}, MASKS).diagnosis())
@@ -791,6 +802,38 @@ MANY_STEPS: Columns = {**EVEN, "training.steps_per_epoch": 250}
 # Training samples as validation gets its own: alike in both modes, or not.
 SOUND: Columns = {"unaugmented.train_mode": flat(0.33), "unaugmented.eval_mode": flat(0.34)}
 LAGGING: Columns = {"unaugmented.train_mode": flat(0.33), "unaugmented.eval_mode": flat(0.9, 0.05)}
+DARK: Columns = {
+    "unaugmented.pixels.mean": flat(130.0), "unaugmented.pixels.mean_se": flat(2.0, 0.0), "unaugmented.n": flat(64.0, 0.0),
+    "train_mode_loss.pixels.mean": flat(68.0, 0.0), "train_mode_loss.pixels.mean_se": flat(1.3, 0.0),
+    "train_mode_loss.n": flat(64.0, 0.0),
+}  # fmt: skip
+SHADED: Columns = {**DARK, "train_mode_loss.pixels.mean": flat(104.0, 0.0)}
+SAME_PIXELS: Columns = {**DARK, "train_mode_loss.pixels.mean": flat(127.0, 0.0), "unaugmented.likeness": flat(0.99, 0.001)}
+NEGATIVE: Columns = {"unaugmented.likeness": flat(-0.97, 0.001)}
+# A network that moved as usual for a whole run, and learned next to nothing.
+HARDLY: Columns = {
+    "train.loss": falls(0.7, 0.685), "val.loss": falls(0.7, 0.68), "train.auc": rises(0.5, 0.58), "val.auc": rises(0.5, 0.62),
+    "update_ratio.median": flat(2e-3, 0.0),
+}  # fmt: skip
+HARDLY_FOUND: Columns = {
+    **SEGMENTS, "train.dice": rises(0.05, 0.3), "val.dice": rises(0.05, 0.25), "update_ratio.median": flat(2e-3, 0.0),
+}  # fmt: skip
+ENDED: Columns = {**EVEN, "training.epochs": E}
+MASKS_ENDED: Columns = {**MASKS, "training.epochs": E}
+ELSEWHERE: Columns = {
+    **SEGMENTS,
+    "train.skill": rises(0.0, 0.2),
+    "val.auc": falls(0.7, 0.2),
+    "val.dice": flat(0.02, 0.001),
+    "train.dice": rises(0.02, 0.2),
+}
+BY_HEART: Columns = {"train.loss": falls(0.6, 0.4), "val.loss": flat(0.7), "train.auc": rises(0.65, 0.82),
+                     "val.auc": flat(0.52), "update_ratio.median": flat(2e-3, 0.0)}  # fmt: skip
+FEW_VALIDATED: Columns = {**EVEN, "samples.val": 40}
+# A warm-up of the whole run, towards a rate at which a step is a millionth of the weights.
+CREEPS: Columns = {
+    **COIN, "learning_rate": np.linspace(1e-8, 3e-7, E), "update_ratio.median": np.linspace(1e-8, 3e-7, E),
+}  # fmt: skip
 UNLEARNED: Columns = {"unaugmented.train_mode": flat(1.2), "unaugmented.eval_mode": flat(1.21)}
 ONE_KIND: Columns = {"train.prevalence": flat(0.999, 0.0), "train.n": flat(8000, 0.0)}
 FLIPPED: Columns = {**RARE, "prevalence.train": 0.3}
@@ -826,6 +869,17 @@ HEAD: Columns = {**EVEN, "model.pretrained": None, "training.phases": ({"train":
         ("validation_differs", {**LEARNS, **TWO_MODES, **SOUND}, EVEN, "warning"),
         ("validation_masks_differ", {**SEGMENTS, **TWO_MODES, **SOUND}, MASKS, "warning"),
         ("train_eval_gap", {**LEARNS, **TWO_MODES, **LAGGING}, EVEN, "warning"),
+        ("validation_differs", {**LEARNS, **DARK}, EVEN, "critical"),
+        ("validation_differs", {**LEARNS, **SHADED}, EVEN, "warning"),
+        ("validation_differs", {**LEARNS, **NEGATIVE}, EVEN, "critical"),
+        ("validation_masks_differ", {**SEGMENTS, **DARK}, MASKS, "critical"),
+        ("not_learning", HARDLY, ENDED, "warning"),
+        ("label_noise", HARDLY, ENDED, "note"),
+        ("not_learning", HARDLY_FOUND, MASKS_ENDED, "warning"),
+        ("misaligned_masks", HARDLY_FOUND, MASKS_ENDED, "note"),
+        ("misaligned_masks", ELSEWHERE, MASKS, "critical"),
+        ("label_noise", BY_HEART, FEW_VALIDATED, "note"),
+        ("learning_rate_too_low", CREEPS, {**EVEN, "training.warmup_epochs": E, "training.learning_rate": 3e-7}, "warning"),
         ("label_noise", IDLE, FLIPPED, "critical"),
         ("inverted_scores", TURNED, {**RARE, "prevalence.val": 0.8}, "critical"),
     ],
@@ -861,6 +915,22 @@ def test_what_a_vital_or_a_setting_tells_by_itself(id: str, series: Columns, fac
         ),
         ("gradients_accumulate", {**COIN, **ONE_WAY, "update_ratio.median": np.zeros(E)}, MANY_STEPS),
         ("validation_differs", {**LEARNS, **TWO_MODES, **LAGGING}, EVEN),
+        ("validation_differs", {**LEARNS, **SAME_PIXELS}, EVEN),
+        ("validation_differs", {**LEARNS, **DARK, "train_mode_loss.n": flat(5.0, 0.0)}, EVEN),
+        ("validation_differs", {**LEARNS, **SHADED, "train_mode_loss.pixels.mean_se": flat(6.0, 0.0)}, EVEN),
+        ("not_learning", HARDLY, {**EVEN, "training.epochs": 2 * E}),
+        ("not_learning", {**HARDLY, "val.auc": rises(0.5, 0.75)}, ENDED),
+        ("not_learning", {**HARDLY, "train.loss": falls(0.7, 0.6)}, ENDED),
+        ("not_learning", {**HARDLY_FOUND, "val.dice": rises(0.05, 0.45)}, MASKS_ENDED),
+        ("label_noise", {**HARDLY, "update_ratio.median": flat(0.2, 0.0)}, ENDED),
+        ("label_noise", {**HARDLY, "input.mean": flat(0.5), "input.sd": flat(0.2)}, ENDED),
+        ("label_noise", {**BY_HEART, "val.auc": rises(0.5, 0.75)}, FEW_VALIDATED),
+        ("misaligned_masks", {**ELSEWHERE, "val.auc": flat(0.5)}, MASKS),
+        (
+            "learning_rate_too_low",
+            {**CREEPS, "update_ratio.median": np.linspace(1e-5, 3e-3, E)},
+            {**EVEN, "training.warmup_epochs": E, "training.learning_rate": 3e-7},
+        ),
         ("train_eval_gap", {**LEARNS, **TWO_MODES, **SOUND}, EVEN),
         ("label_noise", {**LEARNS, "train.loss": falls(0.61, 0.4)}, FLIPPED),
         ("label_noise", IDLE, {**FLIPPED, "prevalence.train": 0.12}),

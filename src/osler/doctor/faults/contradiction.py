@@ -18,6 +18,8 @@ __all__ = ["CONTRADICTION"]
 MORE, FAR, FEWEST_EPOCHS = 1.5, 4.0, 8
 # Steps over the weights' norm from which a network would have learned what is there to be learned.
 MOVED = 3e-4
+# Steps so large that they may be why nothing is learned.
+TOO_FAR = 3e-2
 
 
 def label_noise(case: Case) -> Signs | Lacking | None:
@@ -81,6 +83,19 @@ RELABEL = (
 )
 
 
+def labels_left(case: Case) -> Signs | None:
+    """By exclusion: the network moves as one that learns does, for long enough, and what it is told does not fit what it sees."""
+    if not MOVED < case.step_size < TOO_FAR or len(case.chart) < FEWEST_EPOCHS:
+        return None
+    text = (
+        f"A step changes the weights by {figure(case.step_size)} of their norm, as usual, for {len(case.chart)} epochs, and no "
+        "other cause was found in settings or figures: labels of other images, or a large share of wrong ones, look like "
+        "this; so does a finding that is not to be seen at this size."
+    )
+    evidence = (Evidence("update_ratio.median", case.step_size, None, expected=1e-3, basis="usual; median over epochs"),)
+    return Signs(text, evidence, "note", 0.4, (), RELABEL, (float(case.chart.epochs[-1]),))
+
+
 def _below_validation(case: Case) -> Signs | None:
     """A training score that stays under the validation score though nothing makes training harder."""
     off = all(key in case.facts and not case.facts.get(key) for key in ("augmentation", "model.dropout"))
@@ -136,14 +151,16 @@ CONTRADICTION: dict[str, Fault] = {
         level="cause",
         means=(
             "A share of the labels is wrong: the calls are clear, and that share contradicts them; or training has more "
-            "positives than validation, and nothing in its images tells them."
+            "positives than validation, and nothing in its images tells them. Where nothing is learned, the network moves as "
+            "usual, and no cause is found, it is what is left to think of."
         ),
         needs=(
             "the quantiles of val.probability of a class that is not rare, and val.accuracy; or scores on both splits with "
             "augmentation and dropout stated as off; or the prevalence of both splits, and what is learned in training"
         ),
         signature=label_noise,
-        severity="warning; critical where nothing is learned",
+        by_exclusion=labels_left,
+        severity="warning; critical where nothing is learned; a note by exclusion",
         dose="none: have the most confident contradictions read again",
         explains=(
             "underfitting",

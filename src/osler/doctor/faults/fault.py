@@ -44,6 +44,7 @@ class Fault:
         harmful: advice that is often given here and would do harm.
         source: where the rule comes from.
         scope: the tasks that can have it.
+        by_exclusion: a second signature, read where nothing is learned and no cause was found: what is then left to think of.
     """
 
     id: str
@@ -60,3 +61,4 @@ class Fault:
     lookalikes: tuple[Lookalike, ...] = ()
     harmful: tuple[str, ...] = ()
     scope: Scope = "any"
+    by_exclusion: Signature | None = None

@@ -228,6 +228,7 @@ FITTING: dict[str, Fault] = {
             "note up to 0.8 (0.65, 0.5), where a hard task looks the same"
         ),
         dose="what is stated to regularise strongly, taken back; then a larger network",
+        explains=("not_learning",),
         lookalikes=(
             Lookalike("still_improving", "the training score still rises"),
             Lookalike("label_noise", "probabilities in two narrow heaps: the groups are told apart, the labels contradict them"),

@@ -121,18 +121,24 @@ def by_heart(case: Case) -> Signs | None:
 
 
 def _gap(case: Case) -> Signs | None:
-    """Training and validation score that have parted: less than half of what is gained in training holds in validation."""
+    """Training and validation score that have parted: less than half of what is gained in training holds in validation.
+
+    An AUC is gained over chance; what another score starts from is not known but by its first epoch.
+    """
     for name in SCORES:
         epochs, values, trained = case.pair(f"val.{name}", f"train.{name}")
         if len(epochs) < 10:
             continue
         end, train_end = tail_mean(values), tail_mean(trained)
-        gained, carried = train_end - float(trained[0]), end - float(values[0])
-        if train_end - end < GAP or gained < GAP or carried > 0.5 * gained:
+        starts = (0.5, 0.5) if name == "auc" else (float(trained[0]), float(values[0]))
+        gained, carried = train_end - starts[0], end - starts[1]
+        error = case.null_error("val") if name == "auc" else math.nan
+        if train_end - end < max(GAP, 1.96 * error if error > 0 else 0.0) or gained < GAP or carried > 0.5 * gained:
             return None
+        since = "over chance" if name == "auc" else "since the first epoch"
         text = (
             f"{name} is {figure(train_end)} in training and {figure(end)} in validation: of the {figure(gained)} gained in "
-            f"training since the first epoch, {figure(max(carried, 0.0))} holds in validation."
+            f"training {since}, {figure(max(carried, 0.0))} holds in validation."
         )
         start = float(epochs[int(np.argmax(trained - values >= GAP))])
         against = Evidence(f"val.{name}", end, float(epochs[-1]), expected=train_end, basis="in training; mean of the end")

@@ -14,6 +14,7 @@ from osler.doctor.course import longest_constant, tail_mean
 from osler.doctor.faults.fault import Fault, Lookalike
 from osler.doctor.findings import Change, Evidence, Lacking, Severity, Signs, figure, joined
 from osler.doctor.labels import ROUNDED
+from osler.doctor.outcome import next_to_nothing
 from osler.doctor.prescribe import scale_rate, set_fact
 from osler.metrics.trend import trend
 
@@ -38,12 +39,12 @@ CHECKS = (
 
 
 def not_learning(case: Case) -> Signs | Lacking | None:
-    """Nothing on either split is better than a constant or a coin."""
+    """Nothing on either split is better than a constant or a coin, or hardly anything when the run has ended."""
     rows = int((case.settled & _anything(case)).sum())
     if rows < FEWEST_EPOCHS:
         return Lacking(f"{FEWEST_EPOCHS} epochs after the warm-up with a loss or a score; there are {rows}")
     if case.learned or case.fitted or (case.segmentation and case.learned_on("train")):
-        return None
+        return _hardly_learning(case)
     reasons, evidence = _reasons(case)
     strong = [name for name in reasons if name != "flat"]
     if case.segmentation and "skill" not in reasons:
@@ -58,6 +59,15 @@ def not_learning(case: Case) -> Signs | Lacking | None:
     summary = f"Nothing has been learned in {rows} epochs: {joined(list(reasons.values()))}."
     severity: Severity = "note" if case.early else "critical"
     return Signs(summary, tuple(evidence), severity, confidence, changes, CHECKS, (first,))
+
+
+def _hardly_learning(case: Case) -> Signs | None:
+    """A warning where what was learned is of no use; a rate is advised against it only where the steps are known to be small."""
+    found = next_to_nothing(case)
+    if found is None:
+        return None
+    changes = _other_rate(case) if case.step_size < TOO_SMALL else ()
+    return Signs(*found, "warning", 0.7, changes, CHECKS, (float(case.chart.epochs[-1]),))
 
 
 def _other_rate(case: Case) -> tuple[Change, ...]:
@@ -251,15 +261,18 @@ LEARNING: dict[str, Fault] = {
         family="learning",
         level="syndrome",
         means=(
-            "No figure of either split is better than a constant prediction or a coin. Several causes look like this; what the "
-            "log cannot tell apart, an active test can."
+            "No figure of either split is better than a constant prediction or a coin, or next to none is when the run has "
+            "ended. Several causes look like this; what the log cannot tell apart, an active test can."
         ),
         needs=(
             "three epochs after the warm-up with a loss and its floor (loss.type and prevalence, or val.floor; for masks "
             "val.floor), or an AUC with counts, or calls"
         ),
         signature=not_learning,
-        severity="critical; a note in the first half of the planned epochs, where many a sound run has learned nothing yet",
+        severity=(
+            "critical; a warning where the run has ended with next to nothing; a note in the first half of the planned epochs, "
+            "where many a sound run has learned nothing yet"
+        ),
         dose=(
             "a tenth of the learning rate (ten times it where update_ratio is under 0.0003, none where it is usual), and the "
             "active checks, in this order: one batch to zero loss, inputs and labels "

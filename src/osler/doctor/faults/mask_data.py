@@ -8,10 +8,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from osler.doctor.case import LOW_OVERLAP, Case
+from osler.doctor.faults.contradiction import labels_left
 from osler.doctor.faults.fault import Fault, Lookalike
 from osler.doctor.findings import Evidence, Lacking, Signs, figure
 from osler.doctor.labels import numbers_of
 from osler.doctor.modes import prepared_differently
+from osler.doctor.pixels import pixels_apart
 from osler.doctor.prescribe import set_fact
 
 __all__ = ["MASK_DATA", "foreground"]
@@ -28,6 +30,12 @@ MET, FEWEST_LEARNED = 0.5, 50
 APART = 1.5
 # How far a Dice of training lies under that of validation where half of its masks do not fit their images.
 BESIDE, LEARNED = 0.12, 0.3
+# An AUC of pixels that is no chance but the contrary, in so many epochs, beside masks that are learned a little in training.
+REVERSED, FEWEST_ELSEWHERE, SKILLED = 0.35, 6, 0.05
+DRAW = (
+    "draw the masks of a training batch over its images after all transforms: flips, shifts and rotations must move both",
+    "train three epochs without augmentation: if the scores meet, augmentation moves images alone",
+)
 
 
 def foreground(case: Case, split: str) -> float:
@@ -112,6 +120,9 @@ def foreground_shifted(case: Case) -> Signs | Lacking | None:
 
 def misaligned_masks(case: Case) -> Signs | Lacking | None:
     """The Dice of training lies far under that of validation to the end: masks that do not lie on their images cannot be met."""
+    elsewhere = _elsewhere(case)
+    if elsewhere is not None:
+        return elsewhere
     epochs, train, val = case.pair("train.dice", "val.dice")
     if len(epochs) < 6:
         return Lacking("Dice of training and validation in six epochs")
@@ -127,18 +138,32 @@ def misaligned_masks(case: Case) -> Signs | Lacking | None:
         f"in the last {len(gap)} epochs: the network finds what is there, and the training masks do not lie where it is."
     )
     evidence = (Evidence("train.dice", float(train[-1]), float(epochs[-1]), expected=float(val[-1]), basis="val.dice"),)
-    actions = (
-        "draw the masks of a training batch over its images after all transforms: flips, shifts and rotations must move both",
-        "train three epochs without augmentation: if the gap closes, augmentation moves images alone",
+    return Signs(text, evidence, "warning", 0.8, (), DRAW, (float(epochs[rows][0]),))
+
+
+def _elsewhere(case: Case) -> Signs | None:
+    """Pixels are learned in training, and validation's foreground is called less often than its background."""
+    epochs, values = case.chart.points("val.auc")
+    trained = case.skill("train")
+    if len(values) < FEWEST_ELSEWHERE or case.early or not (np.nanmax(trained, initial=-1.0) > SKILLED):
+        return None
+    rest = values[-max(3, len(values) // 3) :]
+    if float(rest.max()) >= REVERSED:
+        return None
+    text = (
+        f"val.auc of the pixels is {figure(float(rest.mean()))} in the last {len(rest)} epochs, far below chance, and training "
+        f"masks are being learned (train.skill {figure(float(np.nanmax(trained)))}): the training masks lie elsewhere than what "
+        "they are masks of."
     )
-    return Signs(text, evidence, "warning", 0.8, (), actions, (float(epochs[rows][0]),))
+    evidence = (Evidence("val.auc", float(rest.mean()), float(epochs[-1]), expected=0.5, basis="mean of the last third"),)
+    return Signs(text, evidence, "critical", 0.75, (), DRAW, (float(epochs[len(epochs) - len(rest)]),))
 
 
 def validation_masks_differ(case: Case) -> Signs | Lacking | None:
     """Training masks are met, and next to nothing of the validation masks in any epoch."""
     epochs, train, val = case.pair("train.dice", "val.dice")
     images = case.facts.number("samples.train")
-    apart = prepared_differently(case)
+    apart = pixels_apart(case) or prepared_differently(case)
     if apart is not None:
         return apart
     if len(epochs) < 5 or not images > 0:
@@ -173,9 +198,12 @@ MASK_DATA: dict[str, Fault] = {
         family="mask_data",
         level="cause",
         means="Training masks are met and validation masks never: images or masks of the two are prepared in different ways.",
-        needs="Dice of both splits in five epochs, and samples.train; or train_mode_loss and unaugmented by epoch",
+        needs="unaugmented and train_mode_loss by epoch; or Dice of both splits in five epochs, and samples.train",
         signature=validation_masks_differ,
-        severity="critical; a warning where validation is worse in evaluation mode alone",
+        severity=(
+            "critical; a warning where validation is worse in evaluation mode alone, or pixels are apart by less than three "
+            "times their spread from image to image"
+        ),
         dose="none: evaluate training images through the validation path",
         explains=(
             "overfitting",
@@ -186,6 +214,7 @@ MASK_DATA: dict[str, Fault] = {
             "still_improving",
             "unstable_validation",
             "diverging_loss",
+            "late_collapse",
         ),
         lookalikes=(
             Lookalike("overfitting", "few images, or a validation that was good once"),
@@ -265,6 +294,7 @@ MASK_DATA: dict[str, Fault] = {
             "shifted_splits",
             "validation_masks_differ",
             "overfitting",
+            "misaligned_masks",
         ),
         lookalikes=(
             Lookalike("few images", "samples.val under 20"),
@@ -279,12 +309,27 @@ MASK_DATA: dict[str, Fault] = {
         name="Masks beside their images",
         family="mask_data",
         level="cause",
-        means="Images are flipped or moved in training, and their masks are not: training scores stay far under validation.",
-        needs="Dice of both splits in six epochs",
+        means=(
+            "Images are flipped or moved in training, and their masks are not: training scores stay far under validation, or "
+            "validation's foreground is called less often than its background. Where nothing is learned, the network moves as "
+            "usual, and no cause is found, masks of other images are what is left to think of."
+        ),
+        needs="Dice of both splits in six epochs; or val.auc of pixels and train.skill",
         signature=misaligned_masks,
-        severity="warning",
+        by_exclusion=labels_left,
+        severity="warning; critical where validation's foreground is called less often than its background; a note by exclusion",
         dose="none: one transform for image and mask",
-        explains=("underfitting", "augmentation_too_strong"),
+        explains=(
+            "underfitting",
+            "augmentation_too_strong",
+            "learning_rate_too_high",
+            "late_collapse",
+            "low_overlap",
+            "overfitting",
+            "empty_masks",
+            "not_learning",
+            "validation_masks_differ",
+        ),
         lookalikes=(
             Lookalike("augmentation that distorts much", "the gap closes without it"),
             Lookalike("an average of weights", "training.ema"),

@@ -35,6 +35,8 @@ LOWER = (
 )
 # Adam's usual rate for a network that starts from scratch is 0.001; at a fifth of it, slow is what one gets.
 CAREFUL_RATE = 3e-4
+# Fifty times the usual, at which Adam learns nothing anywhere.
+ABSURD_RATE = 0.05
 
 
 def learning_rate_too_high(case: Case) -> Signs | Lacking | None:
@@ -91,7 +93,13 @@ def learning_rate_too_high(case: Case) -> Signs | Lacking | None:
     certain = thrown_out is not None or ratio > LARGE_RATIO or worse.sum() >= 2 or (len(reasons) > 1 and not case.early)
     severity = _harm(case, certain or not (ratio > HIGH_RATIO or case.early))
     changes = scale_rate(case, 0.1 if not case.learned else 1 / 3, LOWER)
-    return Signs(text, tuple(evidence), severity, min(0.9, 0.55 + 0.15 * len(reasons)), changes)
+    confidence = min(0.9, 0.55 + 0.15 * len(reasons))
+    return Signs(text, tuple(evidence), severity, confidence, changes, by_itself=thrown_out is not None and _absurd(case, rate))
+
+
+def _absurd(case: Case, rate: float) -> bool:
+    """Whether the rate alone explains large steps: Adam's are of its size, whatever weights and inputs make of the gradient."""
+    return "adam" in str(case.facts.get("training.optimizer") or "").lower() and rate >= ABSURD_RATE
 
 
 def _comes_down(case: Case) -> bool:
@@ -147,7 +155,7 @@ def _of_head_alone(case: Case, epochs: NDArray[np.float64]) -> NDArray[np.bool_]
 def learning_rate_too_low(case: Case) -> Signs | Lacking | None:
     """Steps so small that the run cannot get anywhere in the epochs planned."""
     rate = peak_rate(case)
-    ratio = case.step_size
+    ratio = case.step_size if math.isfinite(case.step_size) else _step_at_peak(case)
     way = ratio * case.steps if ratio < SLOW_RATIO else math.nan
     before = "10 times as much: the steps are too small to get anywhere, and a rate range test of 200 steps shows how far to go"
     if (ratio < LOW_RATIO or way < SHORT_WAY) and not _well_learned(case):
@@ -164,6 +172,15 @@ def learning_rate_too_low(case: Case) -> Signs | Lacking | None:
     if math.isfinite(ratio):
         return None
     return Lacking("update_ratio by epoch")
+
+
+def _step_at_peak(case: Case) -> float:
+    """What a step would change at the stated rate, from those of a warm-up that has hardly ended: a step is as large as its rate.
+
+    NaN where nobody knows.
+    """
+    rates, ratios = case.chart.values("learning_rate"), case.chart.values("update_ratio.median")
+    return median(ratios / np.where(rates > 0, rates, np.nan)) * case.facts.number("training.learning_rate")
 
 
 def _well_learned(case: Case) -> bool:

@@ -12,6 +12,7 @@ from osler.doctor.faults.fault import Fault, Lookalike
 from osler.doctor.faults.generalisation import by_heart
 from osler.doctor.findings import Change, Evidence, Lacking, Signs, figure
 from osler.doctor.modes import TRAINING, VALIDATION_BATCH, average_is_sound, modes_of, prepared_differently
+from osler.doctor.pixels import pixels_apart
 from osler.doctor.prescribe import set_fact
 from osler.metrics.intervals import hanley_mcneil_se
 from osler.metrics.trend import smallest_set
@@ -39,8 +40,8 @@ OTHER_NORMS = ("_in", "_gn", "group", "instance", "nnunet", "convnext", "swin", 
 
 
 def validation_differs(case: Case) -> Signs | Lacking | None:
-    """Training is learned and validation is at chance throughout, or is worse in evaluation mode alone."""
-    apart = prepared_differently(case)
+    """Validation images have other pixels, or are at chance throughout, or are worse in evaluation mode alone."""
+    apart = pixels_apart(case) or prepared_differently(case)
     if apart is not None:
         return apart
     if not any(
@@ -247,12 +248,16 @@ VALIDATION: dict[str, Fault] = {
         family="validation",
         level="cause",
         means=(
-            "The network learns the training samples from the first epochs on and nothing that holds in validation: other "
-            "preparation, mode, labels or patients."
+            "Validation images have other pixels than training images prepared in the same way; or the network learns the "
+            "training samples from the first epochs on and nothing that holds in validation: other preparation, mode, labels "
+            "or patients."
         ),
-        needs="AUC with counts, or loss with floor, on both splits in three epochs; or train_mode_loss and unaugmented by epoch",
+        needs="unaugmented and train_mode_loss by epoch; or AUC with counts, or loss with floor, on both splits in three epochs",
         signature=validation_differs,
-        severity="critical; a warning where validation is worse in evaluation mode alone",
+        severity=(
+            "critical; a warning where validation is worse in evaluation mode alone, or pixels are apart by less than three "
+            "times their spread from image to image"
+        ),
         dose=(
             "none: evaluate training samples through the validation path, and look at validation samples as the network gets them"
         ),
@@ -263,9 +268,14 @@ VALIDATION: dict[str, Fault] = {
             "overfitting",
             "alternating_prediction",
             "accuracy_is_majority",
+            "late_collapse",
+            "class_late_collapse",
+            "unstable_validation",
+            "threshold_mismatch",
+            "diverging_loss",
         ),
         lookalikes=(
-            Lookalike("overfitting", "validation was good once"),
+            Lookalike("overfitting", "validation was good once; the pixels of both splits agree"),
             Lookalike("train_eval_gap", "the loss of one batch in both modes"),
             Lookalike("inverted_scores", "the AUC is below 0.5, not at it"),
             Lookalike("a copy of the label in the training images", "which pixels decide"),
