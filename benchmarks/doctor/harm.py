@@ -8,8 +8,8 @@ harm, and divided by what the healthy runs gain over chance. With the 95 % inter
     undecided   all else; three more seeds are run
     unseen      the fault can lower no score on a sound test set (a false declaration): nothing to measure
 
-Where a fault was run with one seed alone, the interval is that of one run more against the spread of the plain ones, of which
-there must be eight.
+Where a fault was run with fewer than five seeds, whose own scatter says little, its runs are set against all plain ones, of which
+there must be eight: the interval is that of the difference of two means, with the larger of both scatters for the fault's runs.
 
 Of masks the measure is the test Dice in place of AUC, F1 and skill; it stands at 0.5, and chance is every pixel called.
 
@@ -43,6 +43,8 @@ SHARE = 0.75
 LEAST_GAIN = 0.2
 """Where healthy runs gain less than this over chance, a share of it says nothing; the loss is taken against this instead."""
 FEWEST_PLAIN = 8
+FEWEST_PAIRED = 5
+"""Seeds from which on a fault's runs are set against the plain ones of the same seeds."""
 Record = Mapping[str, Any]
 
 
@@ -98,19 +100,20 @@ def harm_of(ill: Mapping[int, Record], well: Mapping[int, Record], measure: str)
         measure: of the fault.
     """
     seeds = sorted(set(ill) & set(well))
-    alone = len(seeds) == 1 and len(well) >= FEWEST_PLAIN
-    if measure == "none" or (len(seeds) < 2 and not alone):
+    few = 1 <= len(seeds) < FEWEST_PAIRED and len(well) >= FEWEST_PLAIN
+    if measure == "none" or (len(seeds) < 2 and not few):
         return Harm("unseen" if measure == "none" else "undecided", math.nan, math.nan, math.nan, len(seeds))
     if measure == "honesty":
         gain = float(np.mean([measured(record, "auc") - chance(record, "auc") for record in well.values()]))
     else:
         gain = float(np.mean([measured(record, measure) - chance(record, measure) for record in well.values()]))
     gain = max(gain, LEAST_GAIN)
-    if alone:
+    if few:
         plain = np.array([measured(record, measure) for record in well.values()])
-        lost = (plain.mean() - np.array([measured(ill[seeds[0]], measure)])) / gain
+        lost = (plain.mean() - np.array([measured(ill[seed], measure) for seed in seeds])) / gain
         spread = float(plain.std(ddof=1)) / gain
-        half = student_quantile(0.95, len(plain) - 1) * spread * math.sqrt(1 + 1 / len(plain))
+        own = max(spread, float(lost.std(ddof=1))) if len(lost) > 1 else spread
+        half = student_quantile(0.95, len(plain) - 1) * math.sqrt(own**2 / len(lost) + spread**2 / len(plain))
     else:
         lost = np.array([measured(well[seed], measure) - measured(ill[seed], measure) for seed in seeds]) / gain
         half = student_quantile(0.95, len(seeds) - 1) * float(lost.std(ddof=1)) / math.sqrt(len(seeds))

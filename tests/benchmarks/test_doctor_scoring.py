@@ -13,8 +13,9 @@ import pytest
 import records
 from faults import FAULTS, Advice
 from harm import harm_of, harms, is_healthy
+from hearing import DOCTOR, Hearing, hear_all
 from opinion import Opinion, as_known_after, follows, gives, harmful
-from score import Judged, judge, tally
+from score import FLAGGED, Judged, judge, judges, overview, tally
 
 from osler.doctor.chart import Chart
 from osler.doctor.findings import Change
@@ -67,6 +68,15 @@ def test_one_seed_is_held_against_the_spread_of_eight_plain_runs() -> None:
     assert harm_of(runs([0.6]), well, "auc").verdict == "killed"
     assert harm_of(runs([0.94]), well, "auc").verdict == "equivalent"
     assert harm_of(runs([0.925]), well, "auc").verdict == "undecided"
+
+
+def test_of_a_few_seeds_the_wider_scatter_counts() -> None:
+    well = runs([0.93, 0.94, 0.95, 0.96, 0.95, 0.94, 0.93, 0.94])
+    assert harm_of(runs([0.7, 0.71, 0.7]), well, "auc").verdict == "killed"
+    assert harm_of(runs([0.94, 0.95]), well, "auc").verdict == "equivalent"
+    apart = harm_of(runs([0.6, 0.94]), well, "auc")
+    assert apart.verdict == "undecided"
+    assert apart.n == 2
 
 
 def masked(fault: str, seed: int, dice: float, arm: str = "faulty", told: float | None = 0.8) -> dict[str, Any]:
@@ -169,6 +179,31 @@ def test_the_epoch_of_detection_is_the_first_from_which_a_run_stays_flagged() ->
     assert all(run.ever for run in judged)
 
 
+def test_runs_heard_in_two_processes_are_heard_as_in_one() -> None:
+    falling = [0.7, 0.5, 0.3]
+    charts = [
+        Chart.of({"train.loss": [x * scale for x in falling], "val.loss": falling}, {"training.epochs": 4})
+        for scale in range(1, 6)
+    ]
+    runs = [Hearing(chart.to_json(), since=0.1 * number) for number, chart in enumerate(charts)]
+    alone = hear_all(runs, by_epoch=True, workers=1)
+    assert repr(hear_all(runs, by_epoch=True, workers=2)) == repr(alone)
+    assert hear_all(runs[::-1], by_epoch=False, workers=1) == hear_all(runs, by_epoch=False, workers=1)[::-1]
+    assert next(iter(alone[0])) == DOCTOR
+    assert all(each.ever is None for name, each in alone[0].items() if name != DOCTOR)
+
+
+def test_every_judge_has_a_row_and_a_figure_that_none_has_no_column() -> None:
+    kept = [*WELL.values(), *runs([0.5, 0.52, 0.5, 0.49, 0.5]).values()]
+    judged = judges(kept, by_epoch=False)
+    assert {DOCTOR, *baselines.BASELINES, "random, as often"} <= judged.keys()
+    assert all(len(each) == len(kept) for each in judged.values())
+    header, rows = overview({name: tally(each) for name, each in judged.items()}, FLAGGED)
+    assert header == ["", "detected killed", "healthy flagged"]
+    assert [row[0] for row in rows] == list(judged)
+    assert next(row for row in rows if row[0] == "always the learning rate")[1].endswith("5/5")
+
+
 def test_what_is_known_during_a_run_lacks_its_end() -> None:
     chart = Chart.of({"val.auc": [0.5, 0.6, 0.7]}, {"stop_reason": "early stopping", "task": "binary"})
     early = as_known_after(chart, 2)
@@ -223,6 +258,7 @@ def test_the_baselines_leave_a_textbook_run_alone() -> None:
     [
         (baselines.sagemaker, {"train.loss": [0.7] * 12}, "not_learning"),
         (baselines.sagemaker, {"update_ratio.median": [1e-9] * 12}, "learning_rate_too_low"),
+        (baselines.sagemaker, {"update_ratio.median": [1e-3] * 9 + [1e-6] * 3}, "frozen_network"),
         (baselines.sagemaker, {"val.loss": [1.0] * 12}, "overfitting"),
         (baselines.autotrainer, {"train.accuracy": [0.7] * 12, "val.accuracy": [0.7] * 12}, "learning_rate_too_low"),
         (baselines.autotrainer, {"train.accuracy": [0.7, 0.9] * 6}, "learning_rate_too_high"),
@@ -234,6 +270,54 @@ def test_the_baselines_see_what_they_are_made_for(judge_of: Any, columns: dict[s
     found = judge_of(healthy_chart(**columns))
     assert found.flagged
     assert any(root in cause for cause in found.causes)
+
+
+def test_a_gap_to_the_better_side_and_a_small_rise_are_no_problem_for_sagemaker() -> None:
+    losses = np.linspace(0.7, 0.2, 12)
+    losses[6] = 1.04 * losses[5]
+    assert not baselines.sagemaker(healthy_chart(**{"train.loss": losses.tolist(), "val.loss": (0.5 * losses).tolist()})).flagged
+    losses[6] = 1.06 * losses[5]
+    risen = baselines.sagemaker(healthy_chart(**{"train.loss": losses.tolist(), "val.loss": (0.5 * losses).tolist()}))
+    assert any("not_learning" in cause for cause in risen.causes)
+
+
+def test_sagemaker_holds_a_loss_against_the_one_ten_steps_before() -> None:
+    waves = {"train.loss": [0.7, 0.8, 0.6, 0.7, 0.5, 0.6], "val.loss": [0.7, 0.8, 0.6, 0.7, 0.5, 0.6]}
+    assert baselines.sagemaker(Chart.of(waves, {"training.steps_per_epoch": 10})).flagged
+    assert not baselines.sagemaker(Chart.of(waves, {"training.steps_per_epoch": 5})).flagged
+
+
+def two_lines_of(task: str, accuracy: float, share: float = 0.1, **aucs: float) -> baselines.Opinion:
+    """What two lines make of 1,000 validation samples, with this AUC of each class and this share of the first."""
+    shares = {name: share if number == 0 else (1 - share) / (len(aucs) - 1) for number, name in enumerate(aucs)}
+    facts = {"task": task, "prevalence.val": shares, "foreground.val": shares}
+    columns = {"val.n": [1000.0], "val.accuracy": [accuracy], **{f"val.auc[{name}]": [auc] for name, auc in aucs.items()}}
+    return baselines.two_lines(Chart.of(columns, facts))
+
+
+@pytest.mark.parametrize(
+    ("found", "causes"),
+    [
+        (two_lines_of("binary", 0.96, a=0.9), []),
+        (two_lines_of("binary", 0.90, a=0.9), ["accuracy_is_majority"]),
+        (two_lines_of("binary", 0.5, a=0.9), []),
+        (two_lines_of("binary", 0.96, a=0.53), ["chance_auc"]),
+        (two_lines_of("binary", 0.89, a=0.49), ["chance_auc", "accuracy_is_majority"]),
+        (two_lines_of("multiclass", 0.46, share=0.1, a=0.9, b=0.9, c=0.51), ["chance_auc", "accuracy_is_majority"]),
+        (two_lines_of("multiclass", 0.7, share=0.1, a=0.9, b=0.9, c=0.8), []),
+        (two_lines_of("segmentation", 0.90, a=0.99), ["accuracy_is_majority"]),
+        (two_lines_of("segmentation", 0.905, a=0.51), []),
+        (two_lines_of("segmentation", 0.95, a=0.5), ["chance_auc"]),
+    ],
+)
+def test_two_lines_see_the_majoritys_accuracy_and_an_auc_at_chance(found: baselines.Opinion, causes: list[str]) -> None:
+    assert found.flagged is bool(causes)
+    assert all(cause in named for cause, named in zip(causes, found.causes, strict=True))
+
+
+def test_two_lines_say_nothing_of_a_log_that_has_neither() -> None:
+    assert not baselines.two_lines(healthy_chart()).flagged
+    assert not baselines.two_lines(Chart.of({}, {"task": "multiclass"})).flagged
 
 
 def test_chance_flags_as_often_as_it_is_told_and_always_alike() -> None:

@@ -829,6 +829,9 @@ ELSEWHERE: Columns = {
 }
 BY_HEART: Columns = {"train.loss": falls(0.6, 0.4), "val.loss": flat(0.7), "train.auc": rises(0.65, 0.82),
                      "val.auc": flat(0.52), "update_ratio.median": flat(2e-3, 0.0)}  # fmt: skip
+# Losses alone: training falls on, validation rests at more than twice as much. Accuracies that rest from the first epoch on.
+PARTED: Columns = {"train.loss": np.linspace(0.8, 0.1, E), "val.loss": np.r_[np.linspace(0.8, 0.4, 8), flat(0.41)[8:]]}
+STANDS: Columns = {"train.accuracy": rises(0.52, 0.545), "val.accuracy": flat(0.58), "train.loss": falls(1.5, 1.2)}
 FEW_VALIDATED: Columns = {**EVEN, "samples.val": 40}
 # A warm-up of the whole run, towards a rate at which a step is a millionth of the weights.
 CREEPS: Columns = {
@@ -880,6 +883,8 @@ HEAD: Columns = {**EVEN, "model.pretrained": None, "training.phases": ({"train":
         ("misaligned_masks", ELSEWHERE, MASKS, "critical"),
         ("label_noise", BY_HEART, FEW_VALIDATED, "note"),
         ("learning_rate_too_low", CREEPS, {**EVEN, "training.warmup_epochs": E, "training.learning_rate": 3e-7}, "warning"),
+        ("overfitting", PARTED, {}, "warning"),
+        ("underfitting", STANDS, {}, "warning"),
         ("label_noise", IDLE, FLIPPED, "critical"),
         ("inverted_scores", TURNED, {**RARE, "prevalence.val": 0.8}, "critical"),
     ],
@@ -931,6 +936,11 @@ def test_what_a_vital_or_a_setting_tells_by_itself(id: str, series: Columns, fac
             {**CREEPS, "update_ratio.median": np.linspace(1e-5, 3e-3, E)},
             {**EVEN, "training.warmup_epochs": E, "training.learning_rate": 3e-7},
         ),
+        ("overfitting", {**PARTED, "val.accuracy": rises(0.6, 0.9)}, {}),
+        ("overfitting", {**PARTED, "train.loss": falls(0.9, 0.3)}, {}),
+        ("overfitting", {**PARTED, "val.loss": falls(0.9, 0.25)}, {}),
+        ("underfitting", {**STANDS, "train.accuracy": rises(0.52, 0.6)}, {}),
+        ("underfitting", {**STANDS, "train.accuracy": flat(0.9), "val.accuracy": flat(0.91)}, {}),
         ("train_eval_gap", {**LEARNS, **TWO_MODES, **SOUND}, EVEN),
         ("label_noise", {**LEARNS, "train.loss": falls(0.61, 0.4)}, FLIPPED),
         ("label_noise", IDLE, {**FLIPPED, "prevalence.train": 0.12}),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from osler.doctor.case import LOW_OVERLAP, Case
 from osler.doctor.faults.fault import Fault, Lookalike
 from osler.doctor.findings import Change, Evidence, Lacking, Severity, Signs, figure, joined
-from osler.doctor.prescribe import peak_rate, set_fact, two_digits
+from osler.doctor.prescribe import peak_rate, scale_rate, set_fact, two_digits
 from osler.metrics.trend import trend
 
 __all__ = ["FITTING"]
@@ -23,6 +23,8 @@ FEWEST_EPOCHS = 10
 # Between the two a hard task looks the same, and only what is known to hold the network back tells them apart.
 MODEST = {"auc": (0.6, 0.8), "dice": (0.33, 0.65), "iou": (0.2, 0.5)}
 NO_GAP = 0.05
+# An accuracy that leaves much to be learned, a gain over a whole run that is none, and a rate at which little can move.
+MODEST_ACCURACY, NO_GAIN, TIMID = 0.7, 0.04, 3e-5
 # Steps that the weights remember under a decay that is too strong, and the validation skill that says it is none.
 FEWEST_KEPT, WELL = 100, 0.3
 # The most that radiographs usually bear, and what is mild for them: what is stated beyond the first is taken back to the second.
@@ -45,7 +47,7 @@ def underfitting(case: Case) -> Signs | Lacking | None:
     """The training score itself has come to rest at a modest figure, with validation beside it."""
     name = next((each for each in MODEST if case.chart.has(f"train.{each}", f"val.{each}", points=FEWEST_EPOCHS)), None)
     if name is None:
-        return Lacking(f"{FEWEST_EPOCHS} epochs of AUC, Dice or IoU on both splits")
+        return _stands_still(case)
     train, val = case.chart.values(f"train.{name}"), case.chart.values(f"val.{name}")
     rows = np.flatnonzero(np.isfinite(train) & np.isfinite(val) & _full_rate(case) & case.settled)
     rows = rows[len(rows) // 2 :]
@@ -78,6 +80,24 @@ def underfitting(case: Case) -> Signs | Lacking | None:
     )
     first = (float(case.chart.epochs[rows[0]]),)
     return Signs(text, evidence, severity, 0.75 if why else 0.55, changes, actions, first)
+
+
+def _stands_still(case: Case) -> Signs | Lacking | None:
+    """An accuracy that is modest on both splits, and has hardly moved since the first epoch."""
+    epochs, val, train = case.pair("val.accuracy", "train.accuracy")
+    if len(epochs) < FEWEST_EPOCHS or case.segmentation:
+        return Lacking(f"{FEWEST_EPOCHS} epochs of AUC, Dice, IoU or accuracy on both splits")
+    level, gained = float(train[-len(train) // 4 :].mean()), float(train[-len(train) // 4 :].mean() - train[0])
+    if max(level, float(val.max())) >= MODEST_ACCURACY or abs(gained) > NO_GAIN or float(np.ptp(val)) > 2 * NO_GAIN:
+        return None
+    text = (
+        f"train.accuracy went from {figure(float(train[0]))} to {figure(level)} in {len(epochs)} epochs, and val.accuracy is "
+        f"{figure(float(val.max()))} at best: after the first epoch next to nothing more was learned."
+    )
+    evidence = (Evidence("train.accuracy", level, float(epochs[-1]), expected=float(train[0]), basis="first epoch"),)
+    changes = scale_rate(case, 10.0, "little moves at this rate: ten times as much") if peak_rate(case) <= TIMID else ()
+    actions = ("compare it with the share of the most frequent class, and learn 32 samples by heart before anything else",)
+    return Signs(text, evidence, "warning", 0.5, changes, actions, (float(epochs[0]),))
 
 
 def _release(case: Case) -> tuple[tuple[Change, ...], str]:
@@ -220,12 +240,16 @@ FITTING: dict[str, Fault] = {
         name="Underfitting",
         family="fitting",
         level="cause",
-        means="The score on the training samples themselves comes to rest at a modest figure, with validation beside it.",
-        needs="ten epochs of AUC, Dice or IoU on both splits, at a learning rate that still moves something",
+        means=(
+            "The score on the training samples themselves comes to rest at a modest figure, with validation beside it, or has "
+            "hardly moved since the first epoch."
+        ),
+        needs="ten epochs of AUC, Dice or IoU on both splits, at a learning rate that still moves something; or of accuracy",
         signature=underfitting,
         severity=(
-            "warning where the training AUC rests under 0.6 (Dice 0.33, IoU 0.2), or strong regularisation is stated; else a "
-            "note up to 0.8 (0.65, 0.5), where a hard task looks the same"
+            "warning where the training AUC rests under 0.6 (Dice 0.33, IoU 0.2), an accuracy under 0.7 stands still from the "
+            "first epoch on, or strong regularisation is stated; else a note up to 0.8 (0.65, 0.5), where a hard task looks the "
+            "same"
         ),
         dose="what is stated to regularise strongly, taken back; then a larger network",
         explains=("not_learning",),

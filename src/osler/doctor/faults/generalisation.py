@@ -18,6 +18,8 @@ __all__ = ["GENERALISATION", "by_heart"]
 # Epochs after the best that are needed to tell a rise from jitter.
 FEWEST_AFTER = 5
 GAP = 0.2
+# Of losses alone: epochs that show it, what validation may still gain in their last third, and what training must.
+FEWEST_PARTED, STALLED, STILL_FALLS = 15, 0.05, 0.1
 # Samples that any network can learn by heart one by one, and the training AUC that says it did.
 FEW_SAMPLES, KNOWN = 100, 0.95
 
@@ -64,7 +66,7 @@ def overfitting(case: Case) -> Signs | Lacking | None:
         )
     found = _rise(case)
     if found is None:
-        return _gap(case)
+        return _gap(case) or _losses_part(case)
     row, lowest, rise = found
     epochs = case.chart.points("val.loss")[0]
     best_epoch = float(epochs[row])
@@ -146,6 +148,27 @@ def _gap(case: Case) -> Signs | None:
     return None
 
 
+def _losses_part(case: Case) -> Signs | None:
+    """With no score to ask: a training loss that goes on falling under half of a validation loss that gains nothing more."""
+    epochs, val, train = case.pair("val.loss", "train.loss")
+    if case.score("val") is not None or len(epochs) < FEWEST_PARTED or case.balanced_sampler:
+        return None
+    third = len(epochs) // 3
+    ends = tail_mean(val), tail_mean(train)
+    gained = 1.0 - float(val[-third:].min()) / float(val[:-third].min())
+    fell = 1.0 - ends[1] / float(train[-third - 1])
+    if not (0.0 < ends[1] < 0.5 * ends[0]) or gained > STALLED or fell < STILL_FALLS:
+        return None
+    text = (
+        f"In the last {third} epochs the training loss fell by {fell:.0%} to {figure(ends[1])}, and the lowest validation loss "
+        f"by {max(gained, 0.0):.0%}, to {figure(float(val.min()))}; at the end it is {figure(ends[0])}, over twice training's: "
+        "what is gained in training is no longer gained in validation. A score would tell whether it harms."
+    )
+    evidence = (Evidence("val.loss", ends[0], float(epochs[-1]), expected=ends[1], basis="train.loss; mean of the end"),)
+    start = float(epochs[int(np.argmin(val))])
+    return Signs(text, evidence, "warning", 0.5, _regularise(case), ("use the checkpoint of the best epoch",), (start,))
+
+
 def _regularise(case: Case) -> tuple:  # type: ignore[type-arg]
     changes = (
         ()
@@ -193,11 +216,11 @@ GENERALISATION: dict[str, Fault] = {
         level="cause",
         explains=("best_from_noise", "chance_auc", "single_class_prediction", "accuracy_is_majority"),
         means="What is gained in training is lost, or no longer gained, in validation.",
-        needs="six epochs of the validation loss, better with a score; or ten of a score on both splits",
+        needs="six epochs of the validation loss, better with a score, fifteen without; or ten of a score on both splits",
         signature=overfitting,
         severity=(
-            "warning where the score falls or has parted from the training score by 0.2, or the loss rises by a quarter; else a "
-            "note"
+            "warning where the score falls or has parted from the training score by 0.2, or the loss rises by a quarter or, with "
+            "no score, has parted from training's by half; else a note"
         ),
         dose="the checkpoint of the best epoch; augmentation; ten times the weight decay, up to 0.01",
         lookalikes=(
