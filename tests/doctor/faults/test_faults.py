@@ -872,6 +872,8 @@ HEAD: Columns = {**EVEN, "model.pretrained": None, "training.phases": ({"train":
         ("validation_differs", {**LEARNS, **TWO_MODES, **SOUND}, EVEN, "warning"),
         ("validation_masks_differ", {**SEGMENTS, **TWO_MODES, **SOUND}, MASKS, "warning"),
         ("train_eval_gap", {**LEARNS, **TWO_MODES, **LAGGING}, EVEN, "warning"),
+        ("train_eval_gap", {**LEARNS, **TWO_MODES, **LAGGING}, {**EVEN, "training.epochs": 2 * E}, "note"),
+        ("train_eval_gap", {**LEARNS, **TWO_MODES, **LAGGING, "val.loss": flat(0.9)}, {**EVEN, "training.epochs": 2 * E}, "warning"),
         ("validation_differs", {**LEARNS, **DARK}, EVEN, "critical"),
         ("validation_differs", {**LEARNS, **SHADED}, EVEN, "warning"),
         ("validation_differs", {**LEARNS, **NEGATIVE}, EVEN, "critical"),

@@ -10,8 +10,9 @@ from osler.doctor.case import Case
 from osler.doctor.chance import AtChance, at_chance
 from osler.doctor.faults.fault import Fault, Lookalike
 from osler.doctor.faults.generalisation import by_heart
-from osler.doctor.findings import Change, Evidence, Lacking, Signs, figure
+from osler.doctor.findings import Change, Evidence, Lacking, Severity, Signs, figure
 from osler.doctor.modes import TRAINING, VALIDATION_BATCH, average_is_sound, modes_of, prepared_differently
+from osler.doctor.outcome import ended
 from osler.doctor.pixels import pixels_apart
 from osler.doctor.prescribe import set_fact
 from osler.metrics.intervals import hanley_mcneil_se
@@ -22,6 +23,8 @@ __all__ = ["VALIDATION"]
 TINY, SMALL = 20, 100
 FEW_PATIENTS = 5  # with fewer, no interval can be taken over patients
 FEWEST_TO_NORMALISE = 4
+SKILLED = 0.1
+"""Skill in evaluation mode from which on statistics that lag do no more harm than they may undo themselves."""
 # Architectures that normalise over the batch, and words in a name that say otherwise.
 BATCH_NORMALISED = (
     "resnet",
@@ -112,7 +115,11 @@ def train_eval_gap(case: Case) -> Signs | Lacking | None:
         "the stored statistics of batch normalisation lag: larger batches, a faster momentum, or group normalisation",
     )
     actions = ("freeze the statistics of pretrained normalisation layers (model.frozen_norm: eval)",)
-    return Signs(text, evidence, "warning", 0.8, changes, actions, (found.since,))
+    # While weights still move fast, statistics of few steps lag by nature, and catch up as the rate comes down.
+    severity: Severity = (
+        "note" if not ended(case) and float(np.nanmax(case.skill("val")[-3:], initial=-1.0)) > SKILLED else "warning"
+    )
+    return Signs(text, evidence, severity, 0.8, changes, actions, (found.since,))
 
 
 def small_norm_batches(case: Case) -> Signs | Lacking | None:
@@ -291,7 +298,7 @@ VALIDATION: dict[str, Fault] = {
         means="The same samples have a far larger loss in evaluation mode: stored statistics of normalisation layers lag.",
         needs="unaugmented or train_mode_loss by epoch",
         signature=train_eval_gap,
-        severity="warning",
+        severity="warning; a note while a run goes on whose validation has skill",
         dose="twice the batch size, a faster momentum, or group normalisation",
         explains=(
             "unstable_validation",
