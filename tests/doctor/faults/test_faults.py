@@ -819,6 +819,7 @@ HARDLY_FOUND: Columns = {
     **SEGMENTS, "train.dice": rises(0.05, 0.3), "val.dice": rises(0.05, 0.25), "update_ratio.median": flat(2e-3, 0.0),
 }  # fmt: skip
 ENDED: Columns = {**EVEN, "training.epochs": E}
+UNDER_WAY: Columns = {**EVEN, "training.epochs": 2 * E}
 MASKS_ENDED: Columns = {**MASKS, "training.epochs": E}
 ELSEWHERE: Columns = {
     **SEGMENTS,
@@ -872,8 +873,8 @@ HEAD: Columns = {**EVEN, "model.pretrained": None, "training.phases": ({"train":
         ("validation_differs", {**LEARNS, **TWO_MODES, **SOUND}, EVEN, "warning"),
         ("validation_masks_differ", {**SEGMENTS, **TWO_MODES, **SOUND}, MASKS, "warning"),
         ("train_eval_gap", {**LEARNS, **TWO_MODES, **LAGGING}, EVEN, "warning"),
-        ("train_eval_gap", {**LEARNS, **TWO_MODES, **LAGGING}, {**EVEN, "training.epochs": 2 * E}, "note"),
-        ("train_eval_gap", {**LEARNS, **TWO_MODES, **LAGGING, "val.loss": flat(0.9)}, {**EVEN, "training.epochs": 2 * E}, "warning"),
+        ("train_eval_gap", {**LEARNS, **TWO_MODES, **LAGGING}, UNDER_WAY, "note"),
+        ("train_eval_gap", {**LEARNS, **TWO_MODES, **LAGGING, "val.loss": flat(0.9)}, UNDER_WAY, "warning"),
         ("validation_differs", {**LEARNS, **DARK}, EVEN, "critical"),
         ("validation_differs", {**LEARNS, **SHADED}, EVEN, "warning"),
         ("validation_differs", {**LEARNS, **NEGATIVE}, EVEN, "critical"),
@@ -925,7 +926,7 @@ def test_what_a_vital_or_a_setting_tells_by_itself(id: str, series: Columns, fac
         ("validation_differs", {**LEARNS, **SAME_PIXELS}, EVEN),
         ("validation_differs", {**LEARNS, **DARK, "train_mode_loss.n": flat(5.0, 0.0)}, EVEN),
         ("validation_differs", {**LEARNS, **SHADED, "train_mode_loss.pixels.mean_se": flat(6.0, 0.0)}, EVEN),
-        ("not_learning", HARDLY, {**EVEN, "training.epochs": 2 * E}),
+        ("not_learning", HARDLY, UNDER_WAY),
         ("not_learning", {**HARDLY, "val.auc": rises(0.5, 0.75)}, ENDED),
         ("not_learning", {**HARDLY, "train.loss": falls(0.7, 0.6)}, ENDED),
         ("not_learning", {**HARDLY_FOUND, "val.dice": rises(0.05, 0.45)}, MASKS_ENDED),
