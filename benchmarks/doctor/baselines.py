@@ -1,12 +1,20 @@
 """The rules of other tools, restated on the same charts: as far as a chart can feed them, and read generously.
 
-SageMaker Debugger   built-in rules at their documented defaults (docs.aws.amazon.com, "List of Debugger built-in rules").
+SageMaker Debugger   built-in rules at their documented defaults: "List of Debugger built-in rules" in the last Markdown edition
+                     of the developer guide (awsdocs/amazon-sagemaker-developer-guide, commit 29f3276, February 2023). The
+                     package smdebug-rulesconfig 1.0.1 sends a rule's name without any parameter: the defaults stand in the
+                     service, and in that list alone.
 AutoTrainer          Zhang et al., ICSE 2021; thresholds of their code (utils/monitor.py): judgement from 30 % of the epochs
                      on, ζ 0.03, η 0.2, δ 0.01, Θ 0.7.
 UMLAUT               Schoop et al., CHI 2021; thresholds of their code (umlaut/heuristics.py).
+two lines            what anybody can check without a tool: accuracy at the majority's share, AUC at chance.
+
+Tools that can be installed are asked themselves, in `packages.py`. Lightning's EarlyStopping and lr_find are left out: the one
+ends a run and names nothing (after the fact it is the tail of the curve), the other trains the model that it is asked about.
 
 A chart has one figure an epoch, no tensors of layers. Not assessed therefore: of SageMaker Debugger VanishingGradient by layer
-(the norm of all is used), DeadRelu, PoorWeightInitialization, SaturatedActivation, TensorVariance, NotNormalizedImages; of
+(the norm of all is used), DeadRelu, PoorWeightInitialization, SaturatedActivation, TensorVariance (no default), CheckInputImages
+(it asks for the mean of what enters the network, a chart has the grey levels before), AllZero; of
 AutoTrainer vanishing, exploding and dying ReLU by layer; of UMLAUT the shape, type and range of inputs, missing activations and
 the missing softmax. Where a rule names a problem and no setting, the advice that its documentation or its authors give with it
 is written down as the nearest setting.
@@ -14,6 +22,7 @@ is written down as the nearest setting.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Mapping
 
@@ -24,8 +33,10 @@ from opinion import Opinion, Opinions
 from osler.doctor.chart import Chart
 from osler.doctor.faults import FAULTS as KNOWN
 from osler.doctor.findings import Change
+from osler.metrics.intervals import hanley_mcneil_se
+from osler.metrics.proportion import wilson
 
-__all__ = ["BASELINES", "always_rate", "autotrainer", "random_cause", "sagemaker", "umlaut"]
+__all__ = ["BASELINES", "always_rate", "autotrainer", "random_cause", "sagemaker", "two_lines", "umlaut"]
 
 Floats = NDArray[np.float64]
 RATE = "training.learning_rate"
@@ -45,13 +56,18 @@ MEANS: Mapping[str, tuple[frozenset[str], tuple[Change, ...]]] = {
     "updates too small": (frozenset({"learning_rate_too_low", "frozen_network"}), HIGHER),
     "weights unchanged": (frozenset({"frozen_network", "learning_rate_too_low"}), HIGHER),
     "oscillating": (
-        frozenset({"learning_rate_too_high", "unstable_validation", "batch_too_small"}),
+        frozenset({"learning_rate_too_high", "unstable_validation", "small_norm_batches"}),
         (*LOWER, Change("training.batch_size", 16, 32, "")),
     ),
     "slow convergence": (frozenset({"learning_rate_too_low", "not_learning", "still_improving"}), HIGHER),
     "rate high": (frozenset({"learning_rate_too_high"}), LOWER),
     "rate low": (frozenset({"learning_rate_too_low"}), HIGHER),
     "validation too good": (frozenset({"leakage", "validation_differs"}), ()),
+    "accuracy of the majority": (
+        frozenset({"accuracy_is_majority", "single_class_prediction", "not_learning", "stuck_loss", "empty_masks"}),
+        (),
+    ),
+    "chance": (frozenset({"chance_auc", "not_learning", "stuck_loss", "labels_shuffled"}), ()),
 }
 """What the problems of these tools may be taken for, and the settings they point to."""
 
@@ -76,20 +92,30 @@ def sagemaker(chart: Chart) -> Opinion:
         problems.append("updates too large")
     if (ratio < 1e-8).any():
         problems.append("updates too small")
-    if len(ratio) >= 3 and (ratio[-3:] < 1e-8).all():
+    # UnchangedTensor: num_steps 3, rtol 1e-5.
+    if any((ratio[start : start + 3] <= 1e-5).all() for start in range(len(ratio) - 2)):
         problems.append("weights unchanged")
-    known = np.isfinite(train) & np.isfinite(val)
-    # LossNotDecreasing: ten steps are less than an epoch here, so an epoch is held against the one before; 0.1 % is asked for.
-    steps = train[known]
-    if (np.diff(steps) > -0.001 * np.abs(steps[:-1])).any():
+    if _not_decreasing(train[np.isfinite(train)], chart.facts.number("training.steps_per_epoch")):
         problems.append("loss not decreasing")
-    # Overfit: ratio_threshold 0.1, patience 1.
-    if (np.abs(train[known] - val[known]) / np.maximum(np.abs(val[known]), 1e-12) > 0.1).any():
+    # Overfit: ratio_threshold 0.1 of the training loss, patience 1.
+    known = np.isfinite(train) & np.isfinite(val)
+    if ((val - train)[known] > 0.1 * np.abs(train[known])).any():
         problems.append("overfit")
     if _stands_still(train, 5) or _stands_still(val, 10):
         problems.append("overtraining")
     problems += _imbalance(chart)
     return _opinion(problems)
+
+
+def _not_decreasing(losses: Floats, steps_per_epoch: float) -> bool:
+    """LossNotDecreasing: num_steps 10, diff_percent 0.1, increase_threshold_percent 5.
+
+    Of the two limits the milder reading is taken: a fall has to be of 0.1 % at least, a rise is forgiven up to 5 %.
+    """
+    behind = max(1, math.ceil(10 / steps_per_epoch)) if steps_per_epoch > 0 else 1
+    checked = losses[::behind]
+    change = np.diff(checked) / np.maximum(np.abs(checked[:-1]), 1e-12)
+    return bool((((change > -0.001) & (change <= 0)) | (change > 0.05)).any())
 
 
 def _stands_still(losses: Floats, patience: int, delta: float = 0.01) -> bool:
@@ -103,11 +129,17 @@ def _stands_still(losses: Floats, patience: int, delta: float = 0.01) -> bool:
 
 
 def _imbalance(chart: Chart) -> list[str]:
-    """ClassImbalance (ratio 10, mispredictions 0.7) and Confusion (0.9 on the diagonal)."""
+    """ClassImbalance (ratio 10, mispredictions 0.7) and Confusion (0.9 on the diagonal).
+
+    By its formula Confusion asks that each class hold 0.9 of all that is right, which no two classes can; it is taken for a
+    share of the class's own samples.
+    """
     problems: list[str] = []
     shares = chart.facts.get("prevalence.drawn")
     values = np.array(list(shares.values()) if isinstance(shares, dict) else [], dtype=np.float64)
-    if len(values) and (np.maximum(values, 1 - values) > 10 * np.minimum(values, 1 - values)).any():
+    if chart.facts.get("task") != "multiclass":
+        values = np.stack([values, 1 - values], axis=1)
+    if values.size and (values.max(axis=-1) > 10 * values.min(axis=-1)).any():
         problems.append("class imbalance")
     recall, specificity = chart.by_class("val.recall"), chart.by_class("val.specificity")
     if recall.size and (np.nan_to_num(1 - recall[-1]) > 0.7).any():
@@ -169,6 +201,34 @@ def umlaut(chart: Chart) -> Opinion:
     return _opinion(problems)
 
 
+def two_lines(chart: Chart) -> Opinion:
+    """Accuracy at the majority's share, or the AUC of a class at chance, in the last epoch, within their sampling error.
+
+    Pixels are so many that they have none: of masks the accuracy must lie above the background's share, and the AUC above 0.5.
+    """
+    task, n, accuracy = chart.facts.get("task"), _last(chart, "val.n"), _last(chart, "val.accuracy")
+    known = chart.facts.get("foreground.val" if task == "segmentation" else "prevalence.val")
+    shares = {str(name): float(share) for name, share in known.items()} if isinstance(known, dict) else {}
+    aucs = {name: _last(chart, f"val.auc[{name}]") for name in shares}
+    larger = [max(share, 1 - share) for share in shares.values()] or [math.nan]
+    most = max(shares.values(), default=math.nan) if task == "multiclass" else float(np.mean(larger))
+    if task == "segmentation":
+        majority = accuracy <= most + 1e-5  # charts are kept with five digits
+        chance = any(auc <= 0.5 for auc in aucs.values())
+    else:
+        low, high = wilson(accuracy * n, n)
+        majority = bool(low <= most <= high)
+        errors = {name: float(hanley_mcneil_se(aucs[name], share * n, (1 - share) * n)) for name, share in shares.items()}
+        chance = any(abs(aucs[name] - 0.5) <= 1.96 * error for name, error in errors.items())
+    return _opinion(["chance"] * chance + ["accuracy of the majority"] * majority)
+
+
+def _last(chart: Chart, name: str) -> float:
+    """The last figure of a series; NaN where it has none."""
+    values = chart.points(name)[1]
+    return float(values[-1]) if len(values) else math.nan
+
+
 def always_rate(chart: Chart) -> Opinion:
     """Whatever it is, it is the learning rate, and it is too high."""
     return _opinion(["rate high"])
@@ -193,5 +253,6 @@ BASELINES: dict[str, Callable[[Chart], Opinion]] = {
     "SageMaker Debugger rules": sagemaker,
     "AutoTrainer rules": autotrainer,
     "UMLAUT rules": umlaut,
+    "accuracy and AUC, two lines": two_lines,
     "always the learning rate": always_rate,
 }

@@ -1,6 +1,6 @@
 """Scores the doctor, and the baselines, on the kept charts.
 
-    python benchmarks/doctor/score.py [--held-out] [--markdown] [--faults] [--tasks heart films] [--json FILE]
+    python benchmarks/doctor/score.py [--held-out] [--markdown] [--faults] [--tasks heart films] [--workers 2] [--json FILE]
 
 Without `--held-out` only the tasks that rules are developed on are scored and shown. A run is flagged where there is a warning
 or a critical finding. Root cause: one of the fault's ids is the first finding, or among the first three; advice: the first
@@ -12,6 +12,7 @@ the fault sets in.
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,15 +21,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from baselines import BASELINES, random_cause
+from baselines import random_cause
 from faults import DOUBLES, FAULTS, LOOKALIKES, Injection
 from harm import HARMS, Harm, harms, is_healthy
-from opinion import Opinion, Opinions, as_known_after, doctor, gives, harmful
+from hearing import DOCTOR, Heard, Hearing, hear, hear_all
+from opinion import Opinion, Opinions, gives, harmful
+from packages import HOW, missing
 from records import read_records
 from rich.console import Console
 from rich.table import Table
 
-from osler.doctor.chart import Chart
 from osler.files import write_json
 from osler.metrics.proportion import wilson
 from tasks import TASKS
@@ -36,19 +38,36 @@ from tasks import TASKS
 __all__ = ["Judged", "Tally", "judge", "tally"]
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "doctor.json"
-DOCTOR = "Osler's doctor"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A run that is scored.
+
+    Attributes:
+        chart: as it is kept.
+        injections: of a faulty run one, of a double fault two, of a healthy run none.
+        harm: of the fault on the task; None for a healthy run.
+    """
+
+    label: Mapping[str, Any]
+    chart: Mapping[str, Any]
+    injections: tuple[Injection, ...]
+    harm: Harm | None
+
+    @property
+    def hearing(self) -> Hearing:
+        """What a judge gets of it."""
+        return Hearing(self.chart, max((each.since for each in self.injections), default=0.0))
+
+    def judged(self, heard: Heard) -> Judged:
+        """The run with what a judge made of it."""
+        return Judged(self.label, self.injections, self.harm, heard.opinion, heard.epoch, heard.ever)
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A run and what is made of it.
-
-    Attributes:
-        injections: of a faulty run one, of a double fault two, of a healthy run none.
-        harm: of the fault on the task; None for a healthy run.
-        epoch: share of the planned epochs after which it stays flagged, counted from where the fault sets in; NaN: never.
-        ever: whether it is flagged after any epoch; None: not looked at.
-    """
+    """A run and what is made of it; injections and harm as of a `Case`, epoch and ever as of a `Heard`."""
 
     label: Mapping[str, Any]
     injections: tuple[Injection, ...]
@@ -79,36 +98,36 @@ class Tally:
         return found
 
 
-def judge(records: Sequence[Mapping[str, Any]], opinions: Opinions, by_epoch: bool) -> list[Judged]:
-    """What one judge makes of every run; healthy runs that are not healthy are left out."""
+def cases(records: Sequence[Mapping[str, Any]]) -> list[Case]:
+    """The runs that are scored: those that were run, less those of the healthy arm that are not healthy."""
     harm_by, healthy = harms(records), is_healthy(records)
-    judged = []
+    found = []
     for record in records:
         label = record["label"]
         if "chart" not in record:
             continue
-        key = (label["task"], label["fault"], label["seed"])
-        if label["arm"] == "healthy" and not healthy[key]:
+        if label["arm"] == "healthy" and not healthy[label["task"], label["fault"], label["seed"]]:
             continue
-        chart = Chart.from_json(record["chart"])
         names = DOUBLES.get(label["fault"], (label["fault"],)) if label["arm"] != "healthy" else ()
         injections = tuple(FAULTS[name].at(str(label["level"])) for name in names)
-        epoch, ever = _course(chart, opinions, injections) if by_epoch else (float("nan"), None)
         harm = harm_by.get((label["task"], label["fault"], label["level"])) if injections else None
-        judged.append(Judged(label, injections, harm, opinions(chart), epoch, ever))
-    return judged
+        found.append(Case(label, record["chart"], injections, harm))
+    return found
 
 
-def _course(chart: Chart, opinions: Opinions, injections: Sequence[Injection]) -> tuple[float, bool]:
-    """When a run is flagged to stay so, and whether it is flagged at any time."""
-    rows = len(chart)
-    flags = [opinions(as_known_after(chart, count)).flagged for count in range(1, rows + 1)]
-    if not flags or not flags[-1]:
-        return float("nan"), any(flags)
-    first = rows - next((number for number, flag in enumerate(reversed(flags)) if not flag), rows)
-    planned = max(chart.facts.number("training.epochs"), float(rows))
-    since = max((each.since for each in injections), default=0.0)
-    return max(0.0, (first + 1) / planned - since), True
+def judge(records: Sequence[Mapping[str, Any]], opinions: Opinions, by_epoch: bool) -> list[Judged]:
+    """What one judge makes of every run."""
+    return [case.judged(hear(case.hearing, opinions, by_epoch)) for case in cases(records)]
+
+
+def judges(records: Sequence[Mapping[str, Any]], by_epoch: bool, workers: int = 1) -> dict[str, list[Judged]]:
+    """What the doctor and each baseline make of every run; the coin flags as often as the doctor does."""
+    scored = cases(records)
+    heard = hear_all([case.hearing for case in scored], by_epoch, workers)
+    names = heard[0] if heard else {}
+    found = {name: [case.judged(each[name]) for case, each in zip(scored, heard, strict=True)] for name in names}
+    coin = random_cause(float(np.mean([run.opinion.flagged for run in found[DOCTOR]]))) if found else random_cause(0.0)
+    return {**found, "random, as often": [case.judged(hear(case.hearing, coin, by_epoch=False)) for case in scored]}
 
 
 def tally(judged: Iterable[Judged]) -> Tally:
@@ -140,28 +159,33 @@ def _add_killed(found: Tally, run: Judged) -> None:
 
 # --- tables -------------------------------------------------------------------------------------------------------------------
 
-ROWS = (
-    *(f"detected {verdict}" for verdict in HARMS), "healthy flagged", "healthy ever flagged", "cause first", "cause in three",
-    "advice right", "advice right in three", "harmful advice",
-)  # fmt: skip
+FLAGGED = (*(f"detected {verdict}" for verdict in HARMS), "healthy flagged")
+NAMED = ("cause first", "cause in three", "advice right", "advice right in three", "harmful advice")
 
 
-def overview(tallies: Mapping[str, Tally]) -> list[list[str]]:
-    """A row for each figure, a column for each judge."""
+def overview(tallies: Mapping[str, Tally], columns: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+    """A row for each judge, a column for each of these figures that any of them has: header and rows."""
     datas = {name: each.data() for name, each in tallies.items()}
-    rows = []
-    for name in ROWS:
-        cells = [_share(data.get(name)) for data in datas.values()]
-        if any(cell != "–" for cell in cells):
-            rows.append([name, *cells])
-    after = [f"{data['detected_after']:.0%}" if data["detected_after"] is not None else "–" for data in datas.values()]
-    return [*rows, ["detected after, median", *after]]
+    shown = [name for name in columns if any(name in data for data in datas.values())]
+    return ["", *shown], [[judge, *(_share(data.get(name)) for name in shown)] for judge, data in datas.items()]
 
 
 def _share(entry: Mapping[str, Any] | None) -> str:
     if entry is None:
         return "–"
     return f"{entry['share']:.2f} ({entry['low']:.2f}–{entry['high']:.2f}) {entry['k']}/{entry['n']}"
+
+
+def over_epochs(own: Tally) -> list[list[str]]:
+    """From when killed faults stay flagged, and the healthy runs that ever are; nothing where it was not asked by epoch."""
+    data = own.data()
+    if "healthy ever flagged" not in data:
+        return []
+    after = "–" if data["detected_after"] is None else f"{data['detected_after']:.0%}"
+    return [
+        ["killed faults stay flagged after, median share of the planned epochs", after],
+        ["healthy runs ever flagged", _share(data["healthy ever flagged"])],
+    ]
 
 
 def by_fault(judged: Iterable[Judged]) -> list[list[str]]:
@@ -260,15 +284,6 @@ def show(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], markd
     Console(width=200).print(table)
 
 
-def judges(records: Sequence[Mapping[str, Any]], by_epoch: bool) -> dict[str, list[Judged]]:
-    """What the doctor and each baseline make of every run; the coin flags as often as the doctor does."""
-    found = {DOCTOR: judge(records, doctor, by_epoch)}
-    rate = float(np.mean([run.opinion.flagged for run in found[DOCTOR]]))
-    for name, opinions in {**BASELINES, "random, as often": random_cause(rate)}.items():
-        found[name] = judge(records, opinions, by_epoch=False)
-    return found
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
@@ -276,6 +291,7 @@ def main() -> None:
     parser.add_argument("--faults", action="store_true", help="also a table by fault, of the tasks for development")
     parser.add_argument("--fast", action="store_true", help="leave out when runs are flagged")
     parser.add_argument("--markdown", action="store_true")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--json", type=Path, default=RESULTS)
     options = parser.parse_args()
     started = time.perf_counter()
@@ -286,11 +302,13 @@ def main() -> None:
         if not records:
             continue
         group = "held-out tasks" if held_out else "tasks for development"
-        judged = judges(records, by_epoch=not options.fast)
+        judged = judges(records, not options.fast, options.workers)
         tallies = {name: tally(runs) for name, runs in judged.items()}
         title = f"{group}: {', '.join(names)}; {len(records)} runs"
-        show(title, ["", *tallies], overview(tallies), options.markdown)
+        show(f"{title}; flagged", *overview(tallies, FLAGGED), options.markdown)
+        show("Named and advised, of killed faults", *overview(tallies, NAMED), options.markdown)
         own = judged[DOCTOR]
+        show("The doctor, asked after each epoch", ["", ""], over_epochs(tallies[DOCTOR]), options.markdown)
         show("Double faults and look-alikes", ["", "right"], doubles_and_lookalikes(own), options.markdown)
         if options.faults and not held_out:
             header = ["fault", "level", "task", "harm", "flagged", "first", "three", "advice", "said first"]
@@ -303,6 +321,8 @@ def main() -> None:
             "judges": {name: each.data() for name, each in tallies.items()},
             "by_fault": by_fault(own),
         }
+    if absent := missing():
+        print(f"not installed and not asked: {', '.join(absent)}; {HOW}")
     write_json(options.json, results)
     Console(stderr=True).print(f"scored in {time.perf_counter() - started:.0f} s; {options.json}")
 

@@ -308,6 +308,7 @@ def two_lines_of(task: str, accuracy: float, share: float = 0.1, **aucs: float) 
         (two_lines_of("segmentation", 0.90, a=0.99), ["accuracy_is_majority"]),
         (two_lines_of("segmentation", 0.905, a=0.51), []),
         (two_lines_of("segmentation", 0.95, a=0.5), ["chance_auc"]),
+        (two_lines_of("segmentation", 0.55, share=0.3, a=0.9, b=0.9), ["accuracy_is_majority"]),
     ],
 )
 def test_two_lines_see_the_majoritys_accuracy_and_an_auc_at_chance(found: baselines.Opinion, causes: list[str]) -> None:
