@@ -162,6 +162,15 @@ def test_a_card_of_another_model_is_refused(films: list[Path]) -> None:
         list(Predictor(Brightness(3), card_of()).predict(films))
 
 
+def test_logits_that_are_not_finite_give_no_probability_and_no_warning() -> None:
+    logits = np.array([[np.inf, 1.0, -np.inf], [np.nan, 0.0, 0.0], [1.0, 1.0, 1.0]], dtype=np.float32)
+    exclusive = probabilities_of(logits, "multiclass")
+    assert np.isnan(exclusive[0]).any()
+    assert np.isnan(exclusive[1]).all()
+    assert exclusive[2] == pytest.approx(1 / 3)
+    assert probabilities_of(logits, "multilabel")[0].tolist() == pytest.approx([1.0, 0.7310586, 0.0])
+
+
 def test_probabilities_stay_finite_at_the_ends() -> None:
     logits = np.array([[-1e4, 0.0, 1e4], [np.nan, 1.0, 2.0]])
     sigmoid = probabilities_of(logits, "multilabel")

@@ -63,7 +63,7 @@ class Prediction:
 def probabilities_of(logits: NDArray[np.floating[Any]], task: str) -> NDArray[np.float32]:
     """Probabilities (B, K) of logits (B, K): softmax over exclusive classes (multiclass), else a sigmoid each.
 
-    NaN logits give NaN; no finite logit overflows. Worked out in float64 and rounded to float32, so that equal logits fall on
+    NaN logits give NaN, as do infinite ones of exclusive classes; no finite logit overflows. Worked out in float64 and rounded to float32, so that equal logits fall on
     the same side of a threshold here and in the predictions it was chosen on.
 
     >>> probabilities_of(np.array([[0.0, -800.0]]), "multilabel").tolist()
@@ -73,7 +73,8 @@ def probabilities_of(logits: NDArray[np.floating[Any]], task: str) -> NDArray[np
     """
     values = logits.astype(np.float64)
     if task == "multiclass":
-        powers = np.exp(values - values.max(axis=1, keepdims=True))
+        with np.errstate(invalid="ignore"):  # infinity less infinity is NaN, as it should be
+            powers = np.exp(values - values.max(axis=1, keepdims=True))
         return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float32)
     small = np.exp(-np.abs(values))
     return (np.where(values >= 0, 1.0, small) / (1.0 + small)).astype(np.float32)
