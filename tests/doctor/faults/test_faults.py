@@ -887,6 +887,8 @@ HEAD: Columns = {**EVEN, "model.pretrained": None, "training.phases": ({"train":
         ("label_noise", BY_HEART, FEW_VALIDATED, "note"),
         ("learning_rate_too_low", CREEPS, {**EVEN, "training.warmup_epochs": E, "training.learning_rate": 3e-7}, "warning"),
         ("overfitting", PARTED, {}, "warning"),
+        ("weight_not_in_force", {**COIN, **NONE_FOUND}, {**EVEN, "loss.pos_weight": 10.0}, "critical"),
+        ("weight_not_in_force", COIN, {**EVEN, "loss.pos_weight": 10.0}, "warning"),
         ("underfitting", STANDS, {}, "warning"),
         ("label_noise", IDLE, FLIPPED, "critical"),
         ("inverted_scores", TURNED, {**RARE, "prevalence.val": 0.8}, "critical"),

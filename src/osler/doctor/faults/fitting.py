@@ -64,8 +64,11 @@ def underfitting(case: Case) -> Signs | Lacking | None:
         return None  # it is still on its way
     changes, why = _release(case)
     severity: Severity = "warning" if level < poor or why else "note"
-    text = f"train.{name} rests at {figure(level)} over {len(rows)} epochs, {figure(gap)} above val.{name}: the training samples "
-    text += f"themselves are not fitted{f', and {why}' if why else ''}."
+    side = "above" if gap >= 0 else "below"
+    text = (
+        f"train.{name} rests at {figure(level)} over {len(rows)} epochs, {figure(abs(gap))} {side} val.{name}: the training "
+        f"samples themselves are not fitted{f', and {why}' if why else ''}."
+    )
     evidence = (
         Evidence(
             f"train.{name}", level, float(case.chart.epochs[rows[-1]]), expected=modest, basis=f"mean of {len(rows)} epochs"

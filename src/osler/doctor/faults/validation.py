@@ -59,12 +59,15 @@ def validation_differs(case: Case) -> Signs | Lacking | None:
     if (isinstance(found, Lacking) and not by_skill) or not (by_auc or by_skill):
         return found if isinstance(found, Lacking) else None
     auc, trained = case.chart.points("val.auc")[1], case.chart.points("train.auc")[1]
+    own = case.skill("train")[np.isfinite(case.skill("train"))]
     if len(auc) and not by_auc:
         return None
     parts = (
         [f"training AUC {figure(float(trained[-1]))}"]
         if len(trained)
-        else [f"training skill {figure(float(np.nanmax(case.skill('train'))))}"]
+        else [f"training skill {figure(float(own.max()))}"]
+        if len(own)
+        else ["training figures that improve"]
     )
     parts.append(
         f"validation AUC {figure(float(auc[-1]))}"

@@ -56,7 +56,9 @@ def weight_not_in_force(case: Case) -> Signs | Lacking | None:
             f"{figure(float(unranked.epoch or 0))} with an AUC of a coin: a smaller weight than the configured one is in force."
         )
         actions = ("print the weight tensor where the loss is built: something between the file and the loss sets it",)
-        return Signs(text, (unranked,), "warning", 0.9, (), actions, (float(unranked.epoch or 0),))
+        # Too small a weight is the very thing that calls everybody negative.
+        severity: Severity = "critical" if case.sides("val")[-1] == -1.0 else "warning"
+        return Signs(text, (unranked,), severity, 0.9, (), actions, (float(unranked.epoch or 0),))
     if found is None:
         return Lacking(
             "val.probability.mean with the spread of the logits, or all-positive and all-negative epochs with the same loss, "
@@ -231,7 +233,7 @@ WEIGHTS: dict[str, Fault] = {
             "loss.pos_weight; the prevalence"
         ),
         signature=weight_not_in_force,
-        severity="warning",
+        severity="warning; critical where it is too small and every sample is called negative",
         explains=("pos_weight_too_large", "pos_weight_inverted"),
         dose="none: find what sets the weight; a weight in force within a third and three times negatives / positives stays",
         lookalikes=(
