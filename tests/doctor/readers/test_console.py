@@ -165,3 +165,140 @@ def test_very_long_lines_are_read_at_their_end(read: Read) -> None:
     (chart,) = read("".join(f"Epoch {epoch}: {'x' * 10_000} val_loss: 0.{epoch}\nEpoch {epoch} loss: 0.5\n" for epoch in (1, 2)))
     assert chart.values("train.loss").tolist() == [0.5, 0.5]
     assert "longer than" in chart.notes[0]
+
+
+def test_a_line_that_sums_up_the_epoch_wins_over_its_batches(read: Read) -> None:
+    text = "".join(
+        f"epoch: {epoch}/4 batch {batch}/3 Train loss: {9 - batch}.5, Acc: 0.1\n" for epoch in (1, 2) for batch in (1, 2, 3)
+    )
+    summed = "".join(
+        line + ("Train loss: 0.6, Acc: 0.7\nEval Acc: 0.8\n" if "3/3" in line else "") for line in text.splitlines(True)
+    )
+    (chart,) = read(summed)
+    assert chart.values("train.loss").tolist() == [0.6, 0.6]
+    assert chart.values("train.accuracy").tolist() == [0.7, 0.7]
+    assert chart.values("val.accuracy").tolist() == [0.8, 0.8]
+    (batches,) = read(text)
+    assert batches.values("train.loss").tolist() == [7.5, 7.5]
+
+
+def test_a_line_without_split_that_gives_more_is_not_taken_for_the_epochs_training(read: Read) -> None:
+    """What is evaluated after the epoch, and does not say so, is no training loss."""
+    text = "".join(
+        f"Epoch: [{epoch}/9] Iter: [{step}/40] Loss: 1.{step}\n" + ("Loss: 5.0, MeanIU: 0.4\n" if step == 20 else "")
+        for epoch in range(3)
+        for step in (10, 20)
+    )
+    (chart,) = read(text)
+    assert (chart.values("train.loss") < 3.0).all()
+    assert chart.has("train.iou", points=3)
+
+
+def test_the_mean_of_an_epoch_is_of_the_loss_of_its_batches(read: Read) -> None:
+    text = "".join(
+        f"epoch {epoch}/9\n1/2, train_loss: 0.8\n2/2, train_loss: 0.6\nepoch {epoch} average loss: 0.7\n"
+        f"current epoch: {epoch} current mean dice: 0.{epoch}\nbest mean dice: 0.9 at epoch: 1\n"
+        for epoch in (1, 2, 3)
+    )
+    (chart,) = read(text)
+    assert not chart.has("val.loss")
+    assert chart.values("train.loss").tolist() == pytest.approx([0.7] * 3)
+    assert chart.values("val.dice").tolist() == [0.1, 0.2, 0.3]
+
+
+def test_steps_are_counted_where_epochs_are_not(read: Read) -> None:
+    text = "".join(
+        f"INFO:x:Step {step}: Train accuracy = {step / 50}%\nINFO:x:Step {step}: Validation accuracy = 60.0% (N=671)\n"
+        f"New best step {step}, val acc = 61%\n"
+        for step in (0, 1000, 2000)
+    )
+    (chart,) = read(text)
+    assert chart.axis == "step"
+    assert chart.epochs.tolist() == [0.0, 1000.0, 2000.0]
+    assert chart.values("train.accuracy").tolist() == [0.0, 0.2, 0.4]
+    again = text + text
+    with pytest.raises(DataError):  # batches counted anew in each epoch are no clock
+        read(again)
+
+
+def test_a_record_told_again_and_numbers_in_paths_are_no_figures(read: Read) -> None:
+    text = "".join(
+        f"Epoch {epoch}: train_acc=0.5, val_acc=0.{epoch}\nNew best model found at epoch {epoch} with val_acc=0.9\n"
+        f"saved to run/FP/20251120/{epoch}\nNo improvement in val_loss for {epoch} epochs.\n"
+        for epoch in (1, 2, 3)
+    )
+    (chart,) = read(text)
+    assert sorted(chart.series) == ["train.accuracy", "val.accuracy"]
+    assert chart.values("val.accuracy").tolist() == [0.1, 0.2, 0.3]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "第 {0}/20 轮 训练损失: 0.7 训练准确率: 60% 验证损失: 0.6 验证准确率: 65%",
+        "Época {0}/20 - perda treino: 0,7 - acurácia treino: 0,60 - perda validação: 0,6 - acurácia validação: 0,65",
+        "Эпоха {0}/20: потери на обучении 0.7, точность 0.60; валидация: потери 0.6, точность 0.65",
+        "Epoche {0}/20: Trainingsverlust 0.7, Trainingsgenauigkeit 60 %, Validierungsverlust 0.6, Validierungsgenauigkeit 65 %",
+        "エポック {0}/20 訓練損失: 0.7 訓練精度: 0.60 検証損失: 0.6 検証精度: 0.65",
+        "Epok {0}/20: eğitim kaybı 0.7, eğitim doğruluğu 0.60, doğrulama kaybı 0.6, doğrulama doğruluğu 0.65",
+    ],
+)
+def test_other_languages(read: Read, line: str) -> None:
+    (chart,) = read("\n".join(line.format(epoch) for epoch in (1, 2, 3)))
+    assert chart.epochs.tolist() == [1.0, 2.0, 3.0]
+    assert chart.facts["training.epochs"] == 20
+    expected = {"train.loss": 0.7, "train.accuracy": 0.6, "val.loss": 0.6, "val.accuracy": 0.65}
+    assert {name: float(series.values[0]) for name, series in chart.series.items()} == pytest.approx(expected)
+
+
+def test_folds_are_no_epochs_in_chinese(read: Read) -> None:
+    text = "".join(f"第 {fold} 折\nepoch {epoch} 验证准确率: 0.{epoch}\n" for fold in (1,) for epoch in (1, 2, 3))
+    (chart,) = read(text)
+    assert chart.epochs.tolist() == [1.0, 2.0, 3.0]
+
+
+def test_a_split_named_once_does_not_make_the_rest_another(read: Read) -> None:
+    """A heading holds until the next epoch; the loss of the others is the same."""
+    text = "train\nloss: 9.0\n" + "".join(f"Epoch {epoch} loss 0.{9 - epoch} | Acc 5{epoch}.0%\n" for epoch in range(1, 8))
+    (chart,) = read(text)
+    assert not chart.has("val.loss")
+    assert chart.values("train.loss")[-1] == 0.2
+
+
+def test_seconds_by_epoch_are_no_epoch(read: Read) -> None:
+    """Keras ends its lines with "5s/epoch - 500ms/step"."""
+    (chart,) = read(
+        "".join(
+            f"Epoch {epoch}/50\n10/10 - 5s - loss: 0.{9 - epoch} - val_loss: 0.{8 - epoch} - 5s/epoch - 500ms/step\n"
+            for epoch in (1, 2, 3)
+        )
+    )
+    assert chart.epochs.tolist() == [1.0, 2.0, 3.0]
+    assert chart.values("val.loss").tolist() == [0.7, 0.6, 0.5]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "Training Results - Epoch: {0}  Avg accuracy: 0.7 Avg loss: 0.5\n"
+        "Validation Results - Epoch: {0}  Avg accuracy: 0.6 Avg loss: 0.9\n",
+        "Epoch {0}/9: 100%|████| 20/20 [00:05<00:00,  3.8it/s, loss=0.5, accuracy=0.7]\n"
+        "Validation: 100%|████| 5/5 [00:01<00:00,  4.8it/s, loss=0.9, accuracy=0.6]\n",
+        "[Train] Epoch {0} | loss 0.5 | accuracy 0.7\n[Val] Epoch {0} | loss 0.9 | accuracy 0.6\n",
+    ],
+)
+def test_the_split_that_a_line_begins_with(read: Read, form: str) -> None:
+    (chart,) = read("".join(form.format(epoch) for epoch in (1, 2, 3)))
+    expected = {"train.loss": 0.5, "train.accuracy": 0.7, "val.loss": 0.9, "val.accuracy": 0.6}
+    assert {name: float(series.values[-1]) for name, series in chart.series.items()} == pytest.approx(expected)
+
+
+def test_classes_below_the_mean_of_validation_are_of_validation(read: Read) -> None:
+    text = "".join(
+        f"Epoch {epoch}/9 Train Loss: 0.5 Val Loss: 0.6 Val mAUC: 0.7\n   Edema AUC: 0.8\n   Hernia AUC: 0.6\n"
+        for epoch in (1, 2)
+    )
+    (chart,) = read(text)
+    assert chart.values("val.auc[Hernia]").tolist() == [0.6, 0.6]
+    assert chart.values("val.auc").tolist() == [0.7, 0.7]
+    assert not chart.has("train.auc")

@@ -230,3 +230,56 @@ def test_a_large_regular_table_reads_as_a_small_one(read: Read) -> None:
     for name in ("train.loss", "val.loss"):
         np.testing.assert_array_equal(fast.values(name), slow.values(name))
     assert len(fast) == 50
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model,accuracy,f1\nresnet18,0.8,0.7\nvit,0.9,0.8\n", "one row for each of 'resnet18', 'vit'"),
+        ("fold,accuracy,auc\n1,0.8,0.9\n2,0.8,0.9\n3,0.7,0.9\n", "one row for each"),
+        ("class_name,precision,recall\nHernia,0.8,0.7\nMass,0.9,0.8\n", "one row for each of 'Hernia', 'Mass'"),
+        (",precision,recall,f1-score\nHernia,0.8,0.7,0.7\nmacro avg,0.9,0.8,0.8\n", "one row for each"),
+        (
+            "          precision    recall  f1-score\n\n  benign     0.25      0.52      0.33\n"
+            "  malignant     0.90      0.80      0.85\n",
+            "one row for each of 'benign', 'malignant'",
+        ),
+        ("threshold,precision,recall\n0.1,0.2,0.9\n0.2,0.3,0.8\n0.3,0.4,0.7\n", "row for each 'threshold'"),
+        ("bin,accuracy,gap\n0,0.1,0.2\n1,0.2,0.1\n", "table of results"),
+    ],
+)
+def test_results_are_no_course(read: Read, text: str, message: str) -> None:
+    """A table that compares networks, folds, classes or thresholds has rows too, and none of them is an epoch."""
+    with pytest.raises(DataError, match=message):
+        read(text, "results.csv")
+
+
+def test_a_column_that_differs_by_epoch_is_no_name_of_a_run(read: Read) -> None:
+    (chart,) = read("epoch,version,loss\n1,a,0.5\n2,b,0.4\n3,c,0.3\n")
+    assert chart.values("train.loss").tolist() == [0.5, 0.4, 0.3]
+    (chart,) = read("checkpoint,loss,val_loss\ne1.pt,0.5,0.6\ne2.pt,0.4,0.5\n")
+    assert len(chart) == 2
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Epoche;Trainingsverlust;Validierungsverlust;Validierungsgenauigkeit",
+        "에포크;학습 손실;검증 손실;검증 정확도",
+        "エポック;訓練損失;検証損失;検証正解率",
+        "Epok;Eğitim Kaybı;Doğrulama Kaybı;Doğrulama Doğruluğu",
+    ],
+)
+def test_headers_in_other_languages(read: Read, header: str) -> None:
+    (chart,) = read(f"{header}\n1;0,69;0,66;55,5 %\n2;0,62;0,61;60,5 %\n")
+    assert chart.values("train.loss").tolist() == [0.69, 0.62]
+    assert chart.values("val.loss").tolist() == [0.66, 0.61]
+    assert chart.values("val.accuracy").tolist() == pytest.approx([0.555, 0.605])
+
+
+def test_the_column_with_more_epochs_stands_for_the_figure(read: Read) -> None:
+    rows = "".join(f"{epoch},0.{epoch},{0.5 if epoch == 1 else ''}\n" for epoch in range(1, 7))
+    (chart,) = read("epoch,train_loss,training loss\n" + rows)
+    assert np.isfinite(chart.values("train.loss")).all()
+    (chart,) = read("epoch,training loss,train_loss\n" + "".join(f"{e},{0.5 if e == 1 else ''},0.{e}\n" for e in range(1, 7)))
+    assert np.isfinite(chart.values("train.loss")).all()

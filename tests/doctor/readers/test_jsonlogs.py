@@ -118,3 +118,62 @@ def test_lines_with_a_mode_and_a_last_one_cut_short(read: Read) -> None:
 def test_other_json_is_refused(read: Read, text: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read(text, "x.json")
+
+
+RECORDS = [
+    {"epoch": epoch, "train": {"loss": 0.8 - epoch / 10}, "val": {"loss": 0.7, "auc": 0.5 + epoch / 10}} for epoch in (1, 2, 3)
+]
+
+
+@pytest.mark.parametrize(
+    "text", [{"config": {"lr": 0.001}, "best": 0.8, "history": RECORDS}, {"run": {"history": RECORDS}, "seed": 1}]
+)
+def test_records_within_an_object(read: Read, text: object) -> None:
+    (chart,) = read(json.dumps(text), "run.json")
+    assert chart.epochs.tolist() == [1.0, 2.0, 3.0]
+    assert chart.values("train.loss").tolist() == pytest.approx([0.7, 0.6, 0.5])
+    assert chart.values("val.auc").tolist() == pytest.approx([0.6, 0.7, 0.8])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        {"fold_1": RECORDS, "fold_2": RECORDS[:2]},
+        [{"fold": fold, "best": 0.9, "history": {"train_loss": [0.7, 0.6], "val_auc": [0.6, 0.7]}} for fold in (1, 2)],
+        [{"model": name, "train_losses": [0.7, 0.6], "val_aucs": [0.6, 0.7]} for name in ("a", "b")],
+    ],
+)
+def test_histories_of_folds_are_runs(read: Read, text: object) -> None:
+    charts = read(json.dumps(text), "folds.json")
+    assert len(charts) == 2
+    for chart in charts:
+        assert chart.values("train.loss").tolist()[:2] == pytest.approx([0.7, 0.6])
+        assert chart.values("val.auc").tolist()[:2] == pytest.approx([0.6, 0.7])
+
+
+def test_lists_of_classes_within_epochs_are_no_histories(read: Read) -> None:
+    (chart,) = read(
+        json.dumps([{"epoch": 1.0, "loss": 0.7, "val_auc": [0.6, 0.7]}, {"epoch": 2.0, "loss": 0.6, "val_auc": [0.7, 0.8]}])
+    )
+    assert chart.values("val.auc[0]").tolist() == [0.6, 0.7]
+
+
+def test_results_by_class_are_no_course(read: Read) -> None:
+    with pytest.raises(DataError):
+        read(
+            json.dumps({"accuracy": 0.8, "per_class_recall": [0.9, 0.5, 0.3], "confusion_matrix": [[5, 1], [2, 3]]}),
+            "metrics.json",
+        )
+    (chart,) = read(json.dumps({"loss": [0.7, 0.6], "val_loss": [0.7, 0.6], "per_class_f1": [0.9, 0.1]}), "history.json")
+    assert sorted(chart.series) == ["train.loss", "val.loss"]
+
+
+def test_json_is_not_gone_through_for_lines_of_a_log(read: Read) -> None:
+    text = json.dumps({"report": {"epoch": 3, "val_accuracy": 93.5, "text": "Epoch 1 loss 0.5"}}, indent=1)
+    with pytest.raises(DataError, match="no lists of numbers"):
+        read(text, "analysis.json")
+
+
+def test_names_that_only_say_history(read: Read) -> None:
+    (chart,) = read(json.dumps({"train_loss_history": [0.7, 0.6], "val_acc_history": [0.5, 0.6], "lrs": [0.1, 0.01]}))
+    assert sorted(chart.series) == ["learning_rate", "train.loss", "val.accuracy"]

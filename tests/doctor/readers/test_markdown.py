@@ -56,3 +56,8 @@ def test_several_tables_are_several_charts(read: Read) -> None:
 def test_tables_without_epochs_are_refused(read: Read) -> None:
     with pytest.raises(DataError, match="none with a column of epochs"):
         read("| file | rows |\n|------|-----:|\n| a    | 10   |\n")
+
+
+def test_epochs_of_a_total(read: Read) -> None:
+    (chart,) = read("| Epoch | Train Loss | Val Dice |\n|---|---|---|\n| 1/50 | 0.7 | 0.3 |\n| 3/50 | 0.5 | 0.4 |\n")
+    assert chart.epochs.tolist() == [1.0, 3.0]

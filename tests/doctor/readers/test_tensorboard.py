@@ -223,3 +223,16 @@ def test_the_same_as_tensorboard_reads(tmp_path: Path) -> None:
         (tag, step, value) for tag, items in read_events(path.read_bytes(), "file").scalars.items() for step, _, value in items
     ]
     assert sorted(ours) == sorted(theirs)
+
+
+def test_a_folder_called_train_may_be_the_name_of_the_run(tmp_path: Path) -> None:
+    """Its tags speak of validation themselves, so that those without a split are not of training."""
+    scalars = [
+        (tag, epoch, value)
+        for epoch in (1, 2, 3)
+        for tag, value in (("train/box_loss", 1.0), ("val/box_loss", 1.1), ("metrics/mAP50(B)", 0.5))
+    ]
+    path = put(tmp_path / "train", event_file(scalars))
+    (chart,) = read_charts(path)
+    assert chart.has("val.map50", points=3)
+    assert not chart.has("train.map50")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ __all__ = ["charts_of"]
 Rows = NDArray[np.intp]
 SPLITS = ("train", "val", "test")
 VARIANTS = ("plain", "macro", "weighted", "micro", "smoothed", "step")
+SWEPT = re.compile(r"(?i)(?:[\w ]+/)?(?:thresholds?|thr|cut_?-?off|confidence|conf)")
 MOST_RUNS = 1_000
 # A series logged more often than this an epoch is kept as a trace too, up to so many values.
 LONGEST_TRACE = 1_000_000
@@ -54,6 +56,7 @@ def charts_of(table: Table) -> list[Chart]:
     Raises:
         DataError: it has no rows, or no column that says anything of a run.
     """
+    _refuse_results(table)
     table = _with_epochs(table)
     _refuse_the_meaningless(table)
     charts = [chart for group, rows in _groups(table) for chart in _runs_of(table, group, rows)]
@@ -81,6 +84,31 @@ def _with_epochs(table: Table) -> Table:
     if known.all():
         return table
     return replace(table, epochs=filled_epochs(np.where(known, table.epochs, np.nan)))
+
+
+def _refuse_results(table: Table) -> None:
+    """A table of what came out in the end, by threshold, bin or whatever, is no course."""
+    if np.isfinite(table.epochs).any() or table.steps is not None:
+        return
+    for column in table.columns:
+        if not SWEPT.fullmatch(column.label) or not np.isfinite(column.values).all():
+            continue
+        steps = np.diff(column.values)
+        if len(steps) > 1 and (np.all(steps > 0) or np.all(steps < 0)):
+            raise DataError(
+                f"{table.source}: has a row for each {column.label!r}, and none for each epoch: it is no log of a training."
+            )
+    if table.reader == "json.history":
+        return
+    meanings = [find_meaning(column.label) for column in table.columns]
+    figures = [meaning for meaning in meanings if meaning.kind == "figure" and meaning.variant not in ("record", "spread")]
+    if any(meaning.split is not None for meaning in figures) and not any(
+        meaning.name == "loss" or meaning.split in SPLITS for meaning in figures
+    ):
+        raise DataError(
+            f"{table.source}: has no column of epochs or steps, no loss, and no figure of training or validation by name: "
+            "it is taken for a table of results, and not for the log of a training."
+        )
 
 
 def _refuse_the_meaningless(table: Table) -> None:
@@ -161,11 +189,11 @@ def _chart(table: Table, segments: Sequence[Rows], source: str, names: tuple[str
     candidates, ignored = _understood(table, layout)
     candidates = _with_splits(_numbered(candidates))
     chosen: dict[str, Candidate] = {}
-    for candidate in sorted(candidates, key=lambda each: each.rank):  # stable: of equals the first in the log
-        other = chosen.setdefault(candidate.name, candidate)
+    for candidate in sorted(candidates, key=lambda each: _standing(each, candidates)):  # stable: of equals the first in the log
+        other = chosen.setdefault(candidate.name.casefold(), candidate)
         if other is not candidate and candidate.merged.per_epoch <= ONCE:
             ignored.append(candidate.column.label)
-    ordered = [each for each in candidates if chosen.get(each.name) is each]
+    ordered = [each for each in candidates if chosen.get(each.name.casefold()) is each]
     series = settle_units({each.name: _series(each, layout) for each in ordered}, _percents(ordered))
     return Chart(
         source=source,
@@ -181,6 +209,18 @@ def _chart(table: Table, segments: Sequence[Rows], source: str, names: tuple[str
         notes=tuple(dict.fromkeys((*table.notes, *notes, *layout.notes))),
         ignored=tuple(dict.fromkeys(ignored)),
     )
+
+
+def _standing(each: Candidate, candidates: Sequence[Candidate]) -> tuple[int, bool, float]:
+    """The lower, the better a column stands for its series: not with half the epochs that another one of its kind has."""
+    variant, per_epoch = each.rank
+    most = max(_count(other) for other in candidates if other.name == each.name and other.rank[0] == variant)
+    return variant, 2 * _count(each) <= most, per_epoch
+
+
+def _count(each: Candidate) -> int:
+    """In how many epochs a column holds anything."""
+    return int(np.count_nonzero(np.isfinite(each.merged.values) | each.merged.nonfinite))
 
 
 def _understood(table: Table, layout: Layout) -> tuple[list[Candidate], list[str]]:
@@ -215,25 +255,40 @@ def _numbered(candidates: list[Candidate]) -> list[Candidate]:
 
 def _with_splits(candidates: list[Candidate]) -> list[Candidate]:
     """Gives a split to figures without one: what Keras calls "loss" beside "val_loss" is the training loss."""
-    explicit = {(each.meaning.name, split) for each in candidates if (split := each.meaning.split)}
+    held: dict[str, int] = {}
+    for each in candidates:
+        held[each.meaning.name] = max(held.get(each.meaning.name, 0), _count(each))
+    # What was named once, in a heading or a summary, says little of a figure that every epoch has.
+    explicit = {
+        (each.meaning.name, split)
+        for each in candidates
+        if (split := each.meaning.split) and 4 * _count(each) >= held[each.meaning.name]
+    }
     styles = Counter(split for _, split in explicit)
+    paired = {each.name.partition("[")[2] for each in candidates if each.meaning.split == "val" and each.meaning.part is not None}
+    by_step = {each.meaning.name for each in candidates if each.meaning.split == "train" and each.merged.per_epoch > ONCE}
     done: list[Candidate] = []
     for each in candidates:
         if each.meaning.split != "":
             done.append(each)
             continue
-        split, guess = _split_for(each, explicit, styles)
+        # "train_loss: 0.78" of each batch, and then "average loss: 0.77": the epoch's mean of the same.
+        summed = each.meaning.name in by_step and each.meaning.variant == "macro" and each.merged.per_epoch <= ONCE
+        split, guess = ("train", "") if summed else _split_for(each, explicit, styles, paired)
         meaning = replace(each.meaning, split=split)
         done.append(replace(each, meaning=meaning, assumed=(*each.assumed, guess) if guess else each.assumed))
-    if not any(each.meaning.split == "val" for each in done):
+    if not styles["val"]:
         done = [_watched_test(each) for each in done]
     return done
 
 
-def _split_for(each: Candidate, explicit: set[tuple[str, str]], styles: Counter[str]) -> tuple[str, str]:
+def _split_for(each: Candidate, explicit: set[tuple[str, str]], styles: Counter[str], paired: set[str]) -> tuple[str, str]:
     name = each.meaning.name
     if (name, "val") in explicit:
-        return "train", ""
+        # "Hernia AUC" below "val mean AUC" is of validation; "auc_Hernia" beside "val_auc_Hernia" is not.
+        if each.meaning.part is None or name == "loss" or each.name.partition("[")[2] in paired:
+            return "train", ""
+        return "val", "the log does not name the split: taken as validation, whose mean over the classes is named"
     if (name, "train") in explicit and each.merged.per_epoch <= ONCE:
         return "val", "" if name != "loss" else "the log does not name the split: validation, since the training loss is named"
     if name == "loss":

@@ -47,6 +47,9 @@ READERS: dict[str, Callable[[Source], list[Chart]]] = {
     "console": _read_console,
 }
 
+# What is one of these is nothing else: its text is not gone through for lines of a log.
+WHOLE = ("json",)
+
 # In a folder that is neither a run nor event files: logs by name, the first that is there.
 LOG_NAMES = (
     "vitals.jsonl", "trainer_state.json", "results.csv", "metrics.csv", "history.json", "history.csv", "training_history.json",
@@ -101,6 +104,8 @@ def _read_file(path: Path, name: str) -> list[Chart]:
         except DataError as error:
             # A file may look like one kind and be another; the first reader that knew its kind has the word in the end.
             refused = refused or error
+            if reader in WHOLE:
+                break
     if refused is not None:
         raise refused
     raise DataError(f"{name}: is not a training log that Osler can read. Tried " + "; ".join(tried) + ".")

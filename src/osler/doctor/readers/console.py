@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from osler.doctor.readers.numbers import NOT_FINITE, commas_are_decimal, parse_n
 from osler.doctor.readers.source import NotThisError, Source
 from osler.doctor.readers.table import Column, Table
 from osler.doctor.readers.templates import NUMBER, NUMBER_WITH_COMMA, Plan, Planner
-from osler.doctor.readers.vocabulary import split_words
+from osler.doctor.readers.vocabulary import find_meaning, split_words
 
 __all__ = ["read_console"]
 
@@ -31,6 +31,7 @@ SETTING = re.compile(r"^[^:=]{0,60}?([A-Za-z][A-Za-z _-]{1,40}?)\s*[:=]\s*([^\s,
 LONGEST_LINE = 4_000
 MOST_SETTING_LINES = 20_000
 FEWEST_ROWS = 2
+BY_STEP = "the log counts steps, and no epochs: each step that it names is a row of the chart"
 # The most frequent figure stands in at least so many of the epochs that have any.
 SHARE_OF_EPOCHS = 0.5
 
@@ -44,9 +45,13 @@ class Log:
     planned: float = np.nan
     row: int = -1
     epochs: list[float] = field(default_factory=list)
+    steps: list[float] = field(default_factory=list)
     columns: dict[str, tuple[list[int], list[float], int]] = field(default_factory=dict)
     percents: dict[str, int] = field(default_factory=dict)
     running: dict[str, int] = field(default_factory=dict)
+    # Of each column: the rows about parts of an epoch, and what stands beside it in such lines and in those of whole epochs.
+    parts: dict[str, set[int]] = field(default_factory=dict)
+    beside: dict[tuple[str, bool], set[str]] = field(default_factory=dict)
 
 
 def read_console(source: Source, reader: str = "console") -> list[Chart]:
@@ -72,9 +77,25 @@ def read_console(source: Source, reader: str = "console") -> list[Chart]:
             cut += 1
         if line:
             _take(log, *planner.read(line, log.context), number)
+    by_step = _counts_steps(log)
+    if by_step:
+        log.epochs, log.parts = log.steps, {}
     _refuse_prose(log)
+    _of_whole_epochs(log)
     notes = (f"{cut} lines are longer than {LONGEST_LINE} signs: their ends were read",) if cut else ()
-    return charts_of(_table(log, source, reader, _settings(lines, log), notes))
+    table = _table(log, source, reader, _settings(lines, log), notes)
+    return charts_of(replace(table, axis="step").noted(BY_STEP) if by_step else table)
+
+
+def _counts_steps(log: Log) -> bool:
+    """Whether steps are counted through the whole log, and epochs never named."""
+    steps = np.array(log.steps)
+    known = np.isfinite(steps)
+    return (
+        not np.isfinite(log.epochs).any()
+        and len(np.unique(steps[known])) >= FEWEST_ROWS
+        and bool(2 * known.sum() > len(steps) and np.all(np.diff(steps[known]) >= 0))
+    )
 
 
 def _refuse_prose(log: Log) -> None:
@@ -120,6 +141,7 @@ def _take(log: Log, plan: Plan, parts: Sequence[str], number: int) -> None:
     if not plan.figures:
         return
     log.epochs.append(log.epoch)
+    log.steps.append(np.nan if plan.step is None else _float(parts[plan.step]))
     row = len(log.epochs) - 1
     for figure in plan.figures:
         label = figure.label
@@ -132,10 +154,33 @@ def _take(log: Log, plan: Plan, parts: Sequence[str], number: int) -> None:
             value = value / whole if whole else np.nan
         column[0].append(row)
         column[1].append(value)
+        part = plan.step is not None
+        if part:
+            log.parts.setdefault(label, set()).add(row)
+        if (label, part) not in log.beside or len(plan.figures) > 1:
+            log.beside.setdefault((label, part), set()).update(each.label for each in plan.figures)
         if figure.percent:
             log.percents[label] = log.percents.get(label, 0) + 1
         if figure.running or plan.running:
             log.running[label] = log.running.get(label, 0) + 1
+
+
+def _of_whole_epochs(log: Log) -> None:
+    """Leaves out the figures of batches where a line sums up each epoch under the same words.
+
+    A line without a split that gives more than the batches do may be of another split, and does not stand for theirs.
+    """
+    epochs = np.array(log.epochs)
+    for label, parts in log.parts.items():
+        rows, values, first = log.columns[label]
+        whole = [place for place, row in enumerate(rows) if row not in parts]
+        same = bool(find_meaning(label).split) or log.beside.get((label, False), set()) <= log.beside[label, True]
+        if (
+            same
+            and len(whole) > 1
+            and 2 * len(np.unique(epochs[[rows[place] for place in whole]])) >= len(np.unique(epochs[rows]))
+        ):
+            log.columns[label] = ([rows[place] for place in whole], [values[place] for place in whole], first)
 
 
 def _float(text: str) -> float:

@@ -17,6 +17,7 @@ from osler.doctor.readers.numbers import commas_are_decimal, parse_cells, parse_
 from osler.doctor.readers.source import NotThisError, Source
 from osler.doctor.readers.table import Column, Table
 from osler.doctor.readers.vocabulary import find_meaning, split_of
+from osler.errors import DataError
 
 __all__ = ["read_delimited", "table_of_records", "table_of_rows"]
 
@@ -27,6 +28,15 @@ LONGEST_HEADER = 4_000
 MOST_COLUMNS = 20_000
 # Of the cells below a header, so many are numbers or empty: what has fewer is a text with commas.
 SHARE_OF_NUMBERS = 0.5
+# A table without epochs and with so few numbered runs, one row each, is of folds or seeds.
+MOST_FOLDS = 20
+# Columns that name what a row is about, where that is no epoch; and names that count after all.
+NAMED_ROW = re.compile(
+    r"(?i)(?:unnamed: 0|index|name|metric|(?:image|file|patient|case|sample)(?:[_ ]?(?:id|name))?"
+    r"|(?:.*[_ ])?(?:class|label|category|pathology|disease|finding|condition|tissue|organ|structure)(?:[_ ]?names?)?)"
+)
+OF_TOTAL = re.compile(r"(?i)\W*(?:epoch\W*)?(\d{1,7})\W*(?:(?:/|of)\W*\d{1,7}\W*)?")
+COUNTED_ROW = re.compile(r"(?i)(?:epoch|ep|step|iter(?:ation)?)?\W*\d+")
 Rows = list[list[str]]
 # Row of the table at which cells begin, the cells, and where they stand.
 Piece = tuple[int, Sequence[str | float], str]
@@ -57,7 +67,8 @@ def read_delimited(source: Source) -> list[Chart]:
     at_once = _columns_at_once(lines[first + skip :], delimiter)
     if at_once is not None:
         return charts_of(_table_of_blocks([at_once], source.name, ""))
-    return charts_of(table_of_rows(_cut(lines[first + skip :], delimiter), source.name, ""))
+    rows = _cut(lines[first + skip :], delimiter)
+    return charts_of(table_of_rows(_with_row_names(rows) if delimiter == " " else rows, source.name, ""))
 
 
 def _sniffed(lines: Sequence[str]) -> tuple[str, int] | None:
@@ -115,6 +126,13 @@ def _cut(lines: Sequence[str], delimiter: str) -> Rows:
 
 def _padded(row: Sequence[str]) -> bool:
     return any(cell != cell.strip() for cell in row)
+
+
+def _with_row_names(rows: Rows) -> Rows:
+    """Columns that are set apart by spaces alone, with a name before each row: its column has none in the header."""
+    body = [row for row in rows[1:] if any(row)]
+    longer = [row for row in body if len(row) == len(rows[0]) + 1 and parse_number(row[0]) is None]
+    return [["", *rows[0]], *rows[1:]] if 2 * len(longer) > len(body) else rows
 
 
 def _columns_at_once(lines: list[str], delimiter: str) -> Block | None:
@@ -179,6 +197,7 @@ def _table_of_blocks(blocks: Sequence[Block], source: str, reader: str) -> Table
     decimal = commas_are_decimal(
         cell for block in blocks for column in block.columns[:200] for cell in column[:SAMPLE] if isinstance(cell, str)
     )
+    _refuse_named_rows(source, blocks)
     texts: dict[str, list[Piece]] = {}
     count = 0
     for block in blocks:
@@ -205,6 +224,10 @@ def _table(
     for label, pieces in texts.items():
         kind = find_meaning(label).kind
         column, odd = _column(label, pieces, decimal)
+        if kind == "epoch" and not len(column.rows):
+            column, odd = _column(
+                label, [(start, [_of_total(cell) for cell in cells], where) for start, cells, where in pieces], False
+            )
         if kind in ("split", "group", "phase") and (odd or kind != "split"):
             texts_of_rows = _words(pieces, count)
             # A "phase" of train and val is a split, whatever the column is called.
@@ -221,6 +244,7 @@ def _table(
     phases, phase_names = _coded(words.get("phase"))
     epochs = special.get("epoch", np.full(count, np.nan))
     if groups is not None and _covers_once(epochs, groups):
+        _refuse_comparison(source, epochs, group_names)
         groups, group_names = None, ()
     return Table(
         source, reader, epochs, columns, special.get("step"), groups, group_names, phases, phase_names, notes=notes
@@ -234,6 +258,12 @@ def _column(label: str, pieces: Sequence[Piece], decimal: bool) -> tuple[Column,
     return Column(label, pieces[0][2], rows, values, any(cells.percent for _, cells in read)), sum(
         cells.texts for _, cells in read
     )
+
+
+def _of_total(cell: str | float) -> str | float:
+    """The epoch of "3/50", "Epoch 3" or "3 of 50"; anything else as it is."""
+    found = OF_TOTAL.fullmatch(cell) if isinstance(cell, str) else None
+    return found[1] if found else cell
 
 
 def _words(pieces: Sequence[Piece], count: int) -> list[str]:
@@ -271,6 +301,27 @@ def _coded(words: Sequence[str] | None) -> tuple[NDArray[np.intp] | None, tuple[
 def _covers_once(epochs: NDArray[np.float64], groups: NDArray[np.intp]) -> bool:
     """Whether every group has one row: then it is no name of a run ("version", "seed") but differs by epoch."""
     return len(epochs) > 0 and int(np.bincount(groups).max()) == 1
+
+
+def _refuse_named_rows(source: str, blocks: Sequence[Block]) -> None:
+    """A row for each class, image or whatever has a name of its own, and no epochs."""
+    if len(blocks) > 1 or any(find_meaning(label).kind in ("epoch", "step") for label in blocks[0].header):
+        return
+    for label, cells in zip(blocks[0].header[:3], blocks[0].columns, strict=False):
+        names = [str(cell).strip() for cell in cells]
+        alike = any(parse_number(name) is not None or COUNTED_ROW.fullmatch(name) or split_of(name) for name in names)
+        if (not label or NAMED_ROW.fullmatch(label)) and len(set(names)) == len(names) > 1 and not alike:
+            _refuse_comparison(source, np.empty(0), names)
+
+
+def _refuse_comparison(source: str, epochs: NDArray[np.float64], names: Sequence[str]) -> None:
+    """A row for each network or fold, and no epochs: what came out in the end, not how it came to it."""
+    words = any(parse_number(name) is None for name in names)
+    if not np.isfinite(epochs).any() and (words or len(names) <= MOST_FOLDS):
+        shown = ", ".join(map(repr, names[:4]))
+        raise DataError(
+            f"{source}: has one row for each of {shown}: it compares results, and tells nothing of the epochs before them."
+        )
 
 
 def _dialect(labels: Sequence[str]) -> str:

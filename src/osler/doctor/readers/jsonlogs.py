@@ -24,6 +24,7 @@ from osler.errors import DataError
 __all__ = ["history_charts", "parse_json", "parse_python", "read_json", "record_charts"]
 
 PHASE = re.compile(r"(?i)(phase|stage|step|head|warm|frozen|freeze|unfreez|finetun|fine_?-?tun|initial|pretrain|ft)")
+PER_CLASS = re.compile(r"(?i)(?:per|by)[ _-]?(?:class|label|category|organ)|class[ _-]?wise|label[ _-]?wise")
 # Python's literals in JSON's words: quotes, constants, and the types that numpy and torch print around numbers.
 PYTHON_TYPES = re.compile(r",\s*(?:dtype|device)=[^(),]*(?=\))")
 PYTHON_WRAPPED = re.compile(r"(?:np\.|numpy\.)?(?:float\d*|int\d*|array|tensor)\(([^()]*)\)")
@@ -52,6 +53,9 @@ def read_json(source: Source) -> list[Chart]:
             raise DataError(f"{source.name}: is a JSON list without records. A log is a list of objects or an object of lists.")
         if len(records) == 1 and any(isinstance(item, (list, dict)) for item in records[0].values()):
             return history_charts(records[0], source.name)
+        histories = _histories_of(records)
+        if histories:
+            return history_charts(histories, source.name)
         return record_charts(records, source.name)
     if isinstance(value, dict):
         return history_charts(value, source.name)
@@ -158,7 +162,7 @@ def history_charts(value: Mapping[str, Any], name: str, reader: str = "json.hist
     by_epoch = _by_epoch(value)
     if by_epoch:
         return record_charts(by_epoch, name, reader, facts)
-    value = {str(key): _unindexed(item) for key, item in value.items()}
+    value = {str(key): _columns_of(_unindexed(item)) for key, item in value.items()}
     groups = [(key, list(_lists(item, "", 0))) for key, item in value.items() if isinstance(item, Mapping)]
     groups = [(key, lists) for key, lists in groups if lists]
     own = list(_lists({key: item for key, item in value.items() if not isinstance(item, Mapping)}, "", 0))
@@ -219,7 +223,7 @@ def _lists(value: Mapping[str, Any], prefix: str, depth: int) -> Iterator[Labell
     """Every list of numbers below a value, under its joined keys."""
     for key, item in value.items():
         label = f"{prefix}{key}"
-        item = _unindexed(item)
+        item = _columns_of(_unindexed(item))
         if isinstance(item, Mapping):
             if depth < DEEPEST:
                 yield from _lists(item, f"{label}/", depth + 1)
@@ -234,8 +238,43 @@ def _unindexed(item: Any) -> Any:
     return item
 
 
+def _columns_of(item: Any) -> Any:
+    """A list of objects, one an epoch, as an object of lists; anything else as it is."""
+    if not (isinstance(item, list) and item and all(isinstance(record, Mapping) for record in item)):
+        return item
+    records = [dict(_scalars(record, "", 0)) for record in item]
+    names = list(dict.fromkeys(name for record in records for name in record))[:MOST_COLUMNS]
+    return {name: [record.get(name) for record in records] for name in names}
+
+
+def _histories_of(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The histories in a list with an object for each fold or network, by its name; empty where the objects are epochs.
+
+    A list of numbers in an object of one epoch is of classes: histories are told by a loss and another list as long.
+    """
+    found: dict[str, Any] = {}
+    for number, record in enumerate(records, 1):
+        nested = {str(key): item for key, item in record.items() if isinstance(item, (list, Mapping))}
+        lists = [(find_meaning(label), len(numbers)) for label, numbers in _lists(nested, "", 0)]
+        lengths = [length for meaning, length in lists if meaning.kind == "figure" and meaning.name == "loss"]
+        if not any(length > 1 and [size for _, size in lists].count(length) > 1 for length in lengths):
+            return {}
+        name = next(
+            (
+                f"{key} {record[key]:g}" if isinstance(record[key], float) else str(record[key])
+                for key in record
+                if find_meaning(str(key)).kind == "group" and isinstance(record[key], (str, float))
+            ),
+            f"run {number}",
+        )
+        found[name if name not in found else f"{name} ({number})"] = nested
+    return found
+
+
 def _numbers(label: str, items: list[Any]) -> Iterator[Labelled]:
-    """A list as numbers; a list of lists, or of objects, is one for each class."""
+    """A list as numbers; a list of lists is one for each class, and so is a flat one whose name says that."""
+    if PER_CLASS.search(label) and not any(isinstance(item, (list, Mapping)) for item in items):
+        return
     if all(isinstance(item, list) for item in items):
         width = max(len(item) for item in items)
         if width > MOST_CLASSES:
@@ -244,11 +283,6 @@ def _numbers(label: str, items: list[Any]) -> Iterator[Labelled]:
             column = [_number(item[index]) if index < len(item) else None for item in items]
             if any(number is not None for number in column):
                 yield (label if width == 1 else f"{label}/{index}"), column
-    elif all(isinstance(item, Mapping) for item in items):
-        for name in list(dict.fromkeys(key for item in items for key in item))[:MOST_CLASSES]:
-            column = [_number(item.get(name)) for item in items]
-            if any(number is not None for number in column):
-                yield f"{label}/{name}", column
     else:
         column = [_number(item) for item in items]
         if sum(number is not None for number in column) > len(column) // 2 or column[:1] != [None]:
@@ -267,7 +301,7 @@ def _number(item: Any) -> float | None:
 def _history_table(lists: Sequence[Labelled], name: str, reader: str, facts: Facts) -> Table:
     """A table from lists; those of other lengths than most are spread over the same epochs."""
     figures = [(label, numbers) for label, numbers in lists if find_meaning(label).kind == "figure"]
-    epochs = [numbers for label, numbers in lists if find_meaning(label).kind == "epoch"]
+    epochs = [numbers for label, numbers in lists if find_meaning(label.rpartition("/")[2]).kind == "epoch"]
     counts = Counter(len(numbers) for _, numbers in figures)
     if not counts:
         labels = ", ".join(repr(label[:40]) for label, _ in lists[:12])
@@ -280,7 +314,7 @@ def _history_table(lists: Sequence[Labelled], name: str, reader: str, facts: Fac
     points: list[tuple[str, np.ndarray[Any, Any], np.ndarray[Any, Any]]] = []
     notes: list[str] = []
     for label, numbers in lists:
-        if find_meaning(label).kind in ("epoch", "step"):
+        if find_meaning(label.rpartition("/")[2]).kind in ("epoch", "step"):
             continue
         places, note = _spread(len(numbers), length, label)
         known = np.array([number is not None for number in numbers])

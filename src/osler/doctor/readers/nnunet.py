@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import numpy as np
+from numpy.typing import NDArray
 
 from osler.doctor.chart import Chart
 from osler.doctor.facts import Facts
@@ -25,8 +26,15 @@ LINES: dict[str, str] = {
     "average global foreground dice": "val dice", "epoch time": "epoch time", "this epoch took": "epoch time",
 }  # fmt: skip
 PATTERN = re.compile(rf"(?i)(?<![\w])({'|'.join(sorted(LINES, key=len, reverse=True))})\s*(?:\([^)]{{0,80}}\))?\s*:?\s+(.*)$")
+# "New best EMA pseudo Dice: 0.81": a record of the moving average, no figure of the epoch.
+RECORD = re.compile(r"(?i)best|\bEMA\b")
 BATCH_SIZE = re.compile(r"['\"]?batch_size['\"]?\s*:\s*(\d{1,6})")
 DEFAULT_EPOCHS = 1000
+# The learning rate falls as (1 − epoch / planned) to this power.
+POLY_POWER = 0.9
+# Rates are printed with five digits, so early ones tell little of the plan's length; those of other schedules do not agree.
+LEAST_FALL, AGREE, HALF_DIGIT = 0.02, 0.05, 5e-6
+ROUND = (1000, 500, 250, 100, 50, 10, 5, 1)
 LONGEST_LINE = 20_000
 
 
@@ -50,7 +58,7 @@ def read_nnunet(source: Source) -> list[Chart]:
             epoch = float(marked[1])
             continue
         found = PATTERN.search(line)
-        if found is None or not np.isfinite(epoch):
+        if found is None or not np.isfinite(epoch) or RECORD.search(line[: found.start()]):
             continue
         figures = _figures(LINES[found[1].lower()], found[2])
         if figures:
@@ -67,7 +75,9 @@ def read_nnunet(source: Source) -> list[Chart]:
     ]
     note = "its Dice is nnU-Net's pseudo Dice: of patches pooled over the validation set, higher than that of whole images"
     notes = (note,) if any("dice" in label for label in columns) else ()
-    return charts_of(Table(source.name, "nnunet", np.array(epochs), built, facts=_facts(text), notes=notes))
+    rates = [(epochs[row], value) for row, value in zip(*columns.get("learning_rate", ([], [], 0))[:2], strict=True)]
+    facts = _facts(text, _planned(np.array(rates).reshape(-1, 2)))
+    return charts_of(Table(source.name, "nnunet", np.array(epochs), built, facts=facts, notes=notes))
 
 
 def _figures(label: str, text: str) -> list[tuple[str, float]]:
@@ -81,14 +91,37 @@ def _figures(label: str, text: str) -> list[tuple[str, float]]:
     return [(label, float(found[0]))] if found else []
 
 
-def _facts(text: str) -> Facts:
-    """What every nnU-Net training has in common, and the batch size where its plans are printed."""
+def _planned(rates: NDArray[np.float64]) -> int | None:
+    """The epochs planned, which the polynomial schedule betrays; None where its rates do not tell.
+
+    Args:
+        rates: (n, 2) epoch, from 0, and learning rate.
+
+    >>> _planned(np.array([[e, round(0.01 * (1 - e / 250) ** 0.9, 5)] for e in range(40)]))
+    250
+    """
+    if len(rates) < 2 or rates[0, 0] != 0 or not rates[0, 1] > 0:
+        return None
+    left = np.clip(rates[1:, 1] / rates[0, 1], 0.0, 1.0) ** (1.0 / POLY_POWER)
+    fallen = left < 1.0 - LEAST_FALL
+    lengths = np.sort(rates[1:, 0][fallen] / (1.0 - left[fallen]))
+    if not len(lengths) or lengths[-1] - lengths[0] > AGREE * lengths[0] + 1.0:
+        return None
+    # The later the epoch, the less the rounding of its rate matters; within what that leaves open, a round number was meant.
+    epoch, share = float(rates[1:, 0][fallen][-1]), 1.0 - float(left[fallen][-1])
+    length = epoch / share
+    open_by = max(0.5, length / share * HALF_DIGIT / float(rates[0, 1]) / POLY_POWER)
+    return next(whole for unit in ROUND if abs((whole := unit * round(length / unit)) - length) <= open_by and whole > 0)
+
+
+def _facts(text: str, planned: int | None) -> Facts:
+    """What every nnU-Net training has in common, with the epochs that its rates betray, and the batch size of printed plans."""
     values = {
         "task": "segmentation",
         "loss.type": "dice+cross_entropy",
         "training.optimizer": "sgd",
         "training.schedule": "poly",
-        "training.epochs": DEFAULT_EPOCHS,
+        "training.epochs": planned or DEFAULT_EPOCHS,
     }
     stated = BATCH_SIZE.search(text[:200_000])
     facts = Facts.of(values, "nnU-Net's defaults", assumed=True)

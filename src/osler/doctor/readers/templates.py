@@ -22,10 +22,15 @@ NUMBER_WITH_COMMA = re.compile(NUMBER_TEXT.format(point=r"[.,]", words=WORD_NUMB
 # What a number is where the text around it is known.
 SIMPLE_NUMBER = r"[-+]?(?:\d+\.\d+|\d+|\.\d+)(?:[eE][-+]?\d+)?"
 EPOCH_WORD = re.compile(
-    r"(?i)(?<![a-z])(?:epoch|epoche|epoca|época|époque|эпоха|ep|轮次)(?:\s*(?:no|num|number|nr))?[\s.:#=\-\[(|'\"]*$"
+    r"(?i)(?<![a-z/])(?:epoch|epoche|epoca|época|époque|epok|epoka|эпоха|ep|轮次|エポック|에포크|에폭|第)"
+    r"(?:\s*(?:no|num|number|nr))?[\s.:#=\-\[(|'\"]*$"
 )
+# "第 5/50 轮" counts epochs, "第 2 折" folds.
+COUNTS_EPOCHS = re.compile(r"(?i)\s*(?:/|轮|个?\s*epoch|代|次|回|エポック)")
 # "Best epoch: 7", "stopped at epoch 12", "for 50 epochs": epochs that are spoken of.
 SPOKEN_OF = re.compile(r"(?i)best|restor|early|stop|resum|from the end|save|load|every|since|previous|until|checkpoint")
+# "New best model found at epoch 7 with val_acc=0.54": a record, told again.
+BEST_EPOCH = re.compile(r"(?i)(?<![a-z])best\b.{0,40}\bepoch\W{0,3}\d")
 BRACKETED = re.compile(r"^\s*[\[(]\s*$")
 OF_TOTAL = re.compile(r"(?i)^\s*(?:/|of|von|sur|de|из|\]?\s*\[?/)\s*$")
 PROGRESS = re.compile(r"[\]|]\s{0,3}-?\s{0,3}(?:ETA|\d+s)|\[[=>.\s]{4,120}\]|━|█|\d%\|| it/s|s/it|ms/step|s/step|s/epoch")
@@ -33,11 +38,16 @@ PROGRESS = re.compile(r"[\]|]\s{0,3}-?\s{0,3}(?:ETA|\d+s)|\[[=>.\s]{4,120}\]|━
 CUT = re.compile(r"[|;,\t]|\s-+\s|\s{3,}|[\])}>]\s|\.\s")
 VALUE_FOLLOWS = re.compile(r"(?:[\s:=~≈>*'\"]|->|→|\(|\[|is|of|at)*$", re.IGNORECASE)
 COUNTED = re.compile(r"(?i)(?:batch|step|iter|iteration|it|sample|image|case)\W*$")
+# A number behind one of these says which part of the epoch a line is about.
+PART_OF_EPOCH = re.compile(
+    r"(?i)(?<![a-z])(?:(?:mini)?batch|step|iter|iters|iteration|it)(?:\s*(?:no|num|idx|number))?\s*[:=#\[(]?\s*$"
+)
 RUNNING_MEAN = re.compile(r"\s*\(\s*(?:avg:?\s*|mean:?\s*)?", re.IGNORECASE)
 GLUED_PREFIX = re.compile(r"(?i)(?:train|val|valid|test|eval)\w*[_/.]")
 MOST_TEMPLATES = 50_000
 MOST_WORDS = 8
 LONGEST_HEADING = 80
+MOST_WORDS_OF_HEADING = 4
 
 
 @dataclass(frozen=True)
@@ -70,6 +80,7 @@ class Plan:
         context: the split that following lines are about, or None where this line does not change it.
         literal: indices of numbers that belong to names ("Dice class 1: 0.8"): with other numbers there, the plan differs.
         running: the line is a progress bar, whose figures are running means.
+        step: index of the number of the batch or step that the line is about; None where it is about the whole epoch.
     """
 
     epoch: int | None = None
@@ -78,11 +89,18 @@ class Plan:
     context: str | None = None
     literal: tuple[int, ...] = ()
     running: bool = False
+    step: int | None = None
 
     @property
     def indices(self) -> tuple[int | None, ...]:
         """Every index that the plan reads."""
-        return (self.epoch, self.total, *(figure.index for figure in self.figures), *(figure.of for figure in self.figures))
+        return (
+            self.epoch,
+            self.total,
+            self.step,
+            *(figure.index for figure in self.figures),
+            *(figure.of for figure in self.figures),
+        )
 
 
 NOTHING_TO_TAKE = Plan()
@@ -140,7 +158,8 @@ class Planner:
         )
         epoch = None if plan.epoch is None else place[plan.epoch]
         total = None if plan.total is None else place[plan.total]
-        return context, re.compile("".join(pieces)), replace(plan, epoch=epoch, total=total, figures=figures)
+        step = None if plan.step is None else place[plan.step]
+        return context, re.compile("".join(pieces)), replace(plan, epoch=epoch, total=total, step=step, figures=figures)
 
 
 def _plan(line: str, parts: Sequence[str], context: str) -> Plan:
@@ -148,9 +167,11 @@ def _plan(line: str, parts: Sequence[str], context: str) -> Plan:
     if len(parts) == 1:
         return Plan(context=_heading(line))
     epoch, total = _epoch_of(parts)
+    if epoch is None and BEST_EPOCH.search(line):
+        return Plan(context=None)
     figures: list[Figure] = []
     literal: list[int] = []
-    local, changed, carried = context, None, ""
+    local, changed, carried = _line_split(parts, epoch) or context, None, ""
     for index in range(1, len(parts), 2):
         before, after = carried + parts[index - 1], parts[index + 1]
         carried = ""
@@ -174,7 +195,24 @@ def _plan(line: str, parts: Sequence[str], context: str) -> Plan:
         local = split or local
         changed = split if lasting else changed
         figures.append(_with_unit(index, label, parts))
-    return Plan(epoch, total, _distinct(figures), changed, tuple(literal), PROGRESS.search(line) is not None)
+    step = next((index for index in range(1, len(parts), 2) if _counts_part(parts[index - 1][-40:])), None)
+    return Plan(epoch, total, _distinct(figures), changed, tuple(literal), PROGRESS.search(line) is not None, step)
+
+
+def _counts_part(text: str) -> bool:
+    """Whether the number behind a text is that of a batch or step, of which more than its record is told."""
+    found = PART_OF_EPOCH.search(text)
+    return found is not None and not SPOKEN_OF.search(text[: found.start()])
+
+
+def _line_split(parts: Sequence[str], epoch: int | None) -> str:
+    """The split that a line begins with: "Validation: 100%|", "Training Results - Epoch: 3"; "" where it names none."""
+    for text in (parts[0], parts[epoch - 1] if epoch is not None else ""):
+        words = split_words(text)
+        named = [split for word, _, _ in words if (split := split_of(word))]
+        if len(words) <= MOST_WORDS_OF_HEADING and named and find_meaning(text).kind != "figure":
+            return named[0]
+    return ""
 
 
 def _with_unit(index: int, label: str, parts: Sequence[str]) -> Figure:
@@ -190,7 +228,7 @@ def _with_unit(index: int, label: str, parts: Sequence[str]) -> Figure:
 def _heading(line: str) -> str | None:
     """The split that a line without numbers announces: "Validation", "--- train ---"."""
     words = split_words(line)
-    if not 0 < len(words) <= 4:
+    if not 0 < len(words) <= MOST_WORDS_OF_HEADING:
         return None
     splits = [split for word, _, _ in words if (split := split_of(word))]
     return splits[0] if splits and find_meaning(line).kind != "figure" else None
@@ -206,6 +244,8 @@ def _epoch_of(parts: Sequence[str]) -> tuple[int | None, int | None]:
             continue
         if named and SPOKEN_OF.search(text[-60:][: named.start()][-30:]):
             continue
+        if named and "第" in named[0] and not COUNTS_EPOCHS.match(parts[index + 1]):
+            continue
         of_total = len(parts) > index + 2 and OF_TOTAL.match(parts[index + 1]) and parts[index + 2].isdigit()
         return index, index + 2 if of_total else None
     return None, None
@@ -216,6 +256,8 @@ def _figure_before(text: str, context: str) -> tuple[str, str, bool] | None:
 
     "Train loss" and "val:" speak of the figures that follow on the line too; the prefix of "val_loss" speaks of its own.
     """
+    if text[-1:] in ("/", "\\", "_"):  # within a path or a name
+        return None
     ends = VALUE_FOLLOWS.search(text[-200:])
     stem = text[-200:][: ends.start()] if ends else text[-200:]
     pieces = CUT.split(stem)

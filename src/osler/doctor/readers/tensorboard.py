@@ -121,6 +121,10 @@ def _sessions(files: Sequence[tuple[str, Events]]) -> list[tuple[list[Points], t
 
 def _points(context: str, events: Events) -> tuple[list[Points], tuple[str, ...]]:
     points = []
+    # A folder "train" may be the name of the run: its tags then speak of validation themselves.
+    named_splits = {split for tag in events.scalars if (split := find_meaning(tag).split)}
+    if find_meaning(context).kind != "figure" and named_splits - {split_of(context)}:
+        context = ""
     for tag, items in events.scalars.items():
         steps, times, values = (np.array(column, dtype=np.float64) for column in zip(*items, strict=True))
         meaning = find_meaning(tag)

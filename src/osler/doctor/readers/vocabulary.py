@@ -19,23 +19,33 @@ Kind = Literal["figure", "epoch", "step", "split", "group", "phase", "known", "u
 # Kind of word → meaning → phrases, in lower case, words separated by a space.
 VOCABULARY: dict[str, dict[str, tuple[str, ...]]] = {
     "split": {
-        "train": ("train", "training", "trn", "tr", "fit", "trainset", "apprentissage", "entrenamiento", "addestramento"),
+        "train": (
+            "train", "training", "trn", "tr", "fit", "trainset", "trainings", "apprentissage", "entraînement", "entrainement",
+            "d entraînement", "d entrainement", "entrenamiento", "addestramento", "treino", "treinamento", "trening", "eğitim",
+            "обучение", "обучении", "обучения", "на обучении", "тренировка", "训练", "训练集", "訓練", "学習", "훈련", "학습",
+        ),
         "val": (
             "val", "valid", "validation", "validate", "validating", "eval", "evaluation", "evaluate", "dev", "vali", "valset",
-            "validierung", "validación", "validacion", "validazione",
+            "validierung", "validierungs", "validación", "validacion", "validazione", "validação", "validacao", "walidacja",
+            "doğrulama", "валидация", "валидации", "на валидации", "验证", "验证集", "驗證", "検証", "검증",
         ),
-        "test": ("test", "testing", "tst", "holdout", "heldout", "testset"),
+        "test": ("test", "testing", "tst", "holdout", "heldout", "testset", "测试", "测试集", "測試", "テスト", "테스트",
+                 "teste"),
     },
     "figure": {
         "loss": ("loss", "losses", "total loss", "loss total", "cost", "objective", "criterion", "verlust", "perte", "pérdida",
-                 "perdida", "perdita", "потери", "损失", "loss value", "lossvalue", "mean loss", "overall loss"),
-        "auc": ("auc", "auroc", "roc auc", "auc roc", "rocauc", "aucroc", "roc", "area under curve", "au roc", "c index"),
+                 "perdida", "perdita", "perda", "kayıp", "kaybı", "потери", "потеря", "损失", "损失值", "損失", "손실",
+                 "loss value", "lossvalue", "mean loss", "overall loss"),
+        "auc": ("auc", "aucs", "aurocs", "auroc", "roc auc", "auc roc", "rocauc", "aucroc", "roc", "area under curve", "au roc",
+                "c index"),
         "ap": ("ap", "average precision", "pr auc", "auc pr", "prauc", "aucpr", "auprc", "aupr", "prc", "mean average precision",
                "precision recall auc", "au prc", "pr"),
-        "accuracy": ("acc", "accuracy", "accuracies", "accuray", "accuracy score", "top1", "top 1", "acc 1", "acc1", "top 1 acc",
+        "accuracy": ("acc", "accs", "accuracy", "accuracies", "accuray", "accuracy score", "top1", "top 1", "acc 1", "acc1",
+                     "top 1 acc",
                      "top 1 accuracy", "acc top 1", "prec 1", "top1 acc", "acc top1", "top1 accuracy", "accuracy top1",
-                     "genauigkeit", "exactitude", "exactitud", "accuratezza", "точность", "准确率", "acurácia", "pixel accuracy",
-                     "pixel acc"),
+                     "genauigkeit", "exactitude", "exactitud", "accuratezza", "acurácia", "acuracia", "dokładność", "doğruluk",
+                     "doğruluğu", "akurasi", "точность", "准确率", "准确度", "準確率", "正确率", "正解率", "精度", "정확도",
+                     "pixel accuracy", "pixel acc"),
         "balanced_accuracy": ("balanced accuracy", "balanced acc", "bal acc", "bacc", "balanced accuracy score", "bal accuracy",
                               "uar"),
         "top5_accuracy": ("top5", "top 5", "acc 5", "acc5", "top 5 acc", "top 5 accuracy", "prec 5", "top5 acc", "acc top5",
@@ -43,22 +53,28 @@ VOCABULARY: dict[str, dict[str, tuple[str, ...]]] = {
         "subset_accuracy": ("subset accuracy", "exact match", "exact match ratio", "subset acc"),
         "hamming": ("hamming", "hamming loss", "hamming distance"),
         "error": ("error", "err", "error rate", "err rate", "top1 error", "top1 err", "misclassification", "top 1 error"),
-        "precision": ("precision", "prec", "ppv", "positive predictive value", "precision score"),
-        "recall": ("recall", "rec", "sensitivity", "sens", "sensibility", "tpr", "true positive rate", "recall score", "se",
-                   "sen", "hit rate"),
-        "specificity": ("specificity", "spec", "tnr", "true negative rate", "sp"),
+        "precision": ("precision", "precisions", "prec", "ppv", "positive predictive value", "precision score", "精确率",
+                      "查准率", "適合率"),
+        "recall": ("recall", "recalls", "rec", "sensitivity", "sens", "sensibility", "tpr", "true positive rate", "recall score",
+                   "se",
+                   "sen", "hit rate", "召回率", "查全率", "再現率", "灵敏度"),
+        "specificity": ("specificity", "spec", "tnr", "true negative rate", "sp", "特异度", "特异性"),
         "npv": ("npv", "negative predictive value"),
-        "f1": ("f1", "f1 score", "f 1", "f score", "fscore", "f1score", "f measure", "fmeasure", "f 1 score", "f1 measure"),
+        "f1": ("f1", "f1s", "f1 score", "f1 scores", "f 1", "f score", "fscore", "f1score", "f measure", "fmeasure", "f 1 score",
+               "f1 measure"),
         "mcc": ("mcc", "matthews", "matthews corrcoef", "matthews correlation", "matthews correlation coefficient"),
         "kappa": ("kappa", "qwk", "cohen kappa", "cohens kappa", "quadratic weighted kappa", "quadratic kappa", "quad kappa",
                   "cohen kappa score"),
         "brier": ("brier", "brier score"),
         "ece": ("ece", "calibration error", "expected calibration error"),
-        "dice": ("dice", "dsc", "dice coef", "dice coefficient", "dice score", "dice similarity", "pseudo dice", "dicecoef",
+        "dice": ("dice", "dices", "dice scores", "dsc", "dice coef", "dice coefficient", "dice score", "dice similarity",
+                 "pseudo dice", "dicecoef",
                  "dice similarity coefficient", "dice metric", "mean dice", "mdice", "dice avg", "global dice", "dice index",
                  "foreground dice", "global foreground dice"),
-        "iou": ("iou", "jaccard", "jaccard index", "jaccard coef", "miou", "mean iou", "iou coef", "iou score", "jacc", "jac",
-                "intersection over union", "iou coefficient", "io u", "jaccard score", "iou metric", "mean io u"),
+        "iou": ("iou", "ious", "io us", "jaccard", "jaccard index", "jaccard coef", "miou", "mean iou", "iou coef", "iou score",
+                "jacc", "jac",
+                "intersection over union", "iou coefficient", "io u", "jaccard score", "iou metric", "mean io u", "mean iu",
+                "m io u", "交并比"),
         "hd95": ("hd95", "hd 95", "hausdorff 95", "hausdorff95", "hausdorff distance 95", "95 hd"),
         "hd": ("hd", "hausdorff", "hausdorff distance"),
         "assd": ("assd", "asd", "surface distance", "average surface distance"),
@@ -90,8 +106,10 @@ VOCABULARY: dict[str, dict[str, tuple[str, ...]]] = {
     },
     # Figures of the optimiser and the machine: they have no split.
     "optimum": {
-        "learning_rate": ("lr", "learning rate", "learningrate", "lrate", "current lr", "base lr", "current learning rate",
-                          "lernrate", "taux d apprentissage", "tasa de aprendizaje", "eta lr"),
+        "learning_rate": ("lr", "lrs", "learning rate", "learning rates", "learningrate", "lrate", "current lr", "base lr",
+                          "current learning rate",
+                          "lernrate", "taux d apprentissage", "tasa de aprendizaje", "taxa de aprendizado", "öğrenme oranı",
+                          "скорость обучения", "学习率", "学習率", "학습률", "eta lr"),
         "gradient_norm.mean": ("grad norm", "gradient norm", "gradnorm", "gnorm", "grad 2 norm total", "total grad norm",
                                "grad norm total", "norm grad", "total norm", "grad l2", "l2 grads", "grad 2 0 norm total"),
         "gradient_norm.max": ("grad norm max", "max grad norm", "gradient norm max", "max gradient norm"),
@@ -106,7 +124,8 @@ VOCABULARY: dict[str, dict[str, tuple[str, ...]]] = {
         "seconds.data": ("data time", "data loading time", "time data", "data loading", "load time"),
     },
     "epoch": {"epoch": ("epoch", "epochs", "ep", "epoche", "époque", "epoque", "época", "epoca", "эпоха", "轮次", "epoch number",
-                        "epoch num", "epoch idx", "epoch id", "epoch no", "current epoch", "n epoch", "epoch index")},
+                        "epoch num", "epoch idx", "epoch id", "epoch no", "current epoch", "n epoch", "epoch index", "epok",
+                        "epoka", "轮数", "エポック", "에포크", "에폭")},
     "step": {"step": ("step", "steps", "global step", "iter", "iteration", "iterations", "batch idx", "itr", "update", "updates",
                       "schritt", "global iter", "trainer global step", "current iter", "n iter", "total steps")},
     "split column": {"split": ("split", "mode", "stage", "subset", "set", "dataset split", "data split", "partition", "part",
@@ -136,12 +155,14 @@ VOCABULARY: dict[str, dict[str, tuple[str, ...]]] = {
         "spread": ("std", "sd", "stdev", "se", "stderr", "low", "high", "lower", "upper", "ci", "min", "max", "var", "variance",
                    "median"),
         "record": ("best", "previous", "prev", "last", "improved", "did not improve", "from", "saving", "saved", "target",
-                   "baseline", "early", "stopping", "reducing", "lowest", "highest", "so far", "ever", "new"),
+                   "baseline", "improvement", "no improvement", "early", "stopping", "reducing", "lowest", "highest", "so far",
+                   "ever", "new"),
     },
     "noise": {"": ("coef", "coefficient", "index", "binary", "categorical", "sparse", "multiclass", "multilabel", "sklearn",
                    "torch", "tensor", "rate", "percent", "pct", "percentage", "b", "fn", "function", "keras", "tf", "is", "and",
                    "after", "set", "data", "split", "phase", "result", "results", "info", "stats", "logs", "log", "scalars",
-                   "performance", "model", "net", "network")},
+                   "performance", "model", "net", "network", "current", "history", "hist", "histories", "list", "values", "curve",
+                   "curves", "по", "на", "轮", "de", "du", "di", "da", "del", "della")},
 }  # fmt: skip
 
 # Losses by name: a label that holds one of these and no other figure is a loss, or a part of one.
@@ -199,6 +220,11 @@ GLUED = re.compile(
     r"(train|val|valid|test|tr|v|t)(loss|acc|accuracy|auc|auroc|dice|iou|f1|precision|recall|miou|kappa|error|err)"
 )
 GLUED_SPLITS = {"tr": "train", "t": "train", "v": "val"}
+# The same in languages that join such words: "Trainingsverlust", "验证准确率".
+JOINED = re.compile(
+    r"(trainings?|validierungs?|test|训练集?|训练|验证集?|测试集?|訓練|学習|検証|驗證|測試|テスト)"
+    r"(verlust|genauigkeit|损失值?|損失|准确率|准确度|準確率|正确率|正解率|精度|召回率|精确率)"
+)
 
 # Longer figures first ("pr auc" before "auc"), variants and noise last.
 KINDS = ("figure", "optimum", "epoch", "step", "group", "phase", "split column", "known", "split", "variant", "noise")
@@ -238,13 +264,17 @@ class Meaning:
     percent: bool = False
 
 
+# A word with letters beyond Latin-1 is taken whole, for its capitals cannot be told by a range.
+WORD = re.compile(r"[^\W\d_]*[\u0100-\u024f][^\W\d_]*|[A-ZÀ-Þ]+(?![a-zß-ÿ])\d*|[A-ZÀ-Þ]?[a-zß-ÿ]+\d*|\d+|[^\W\d_]+")
+
+
 def split_words(label: str) -> list[Word]:
     """The words of a label in lower case with their places; capitals within a word begin another.
 
     >>> [word for word, _, _ in split_words("valLoss/AUC_Hernia mAP50-95(B)")]
     ['val', 'loss', 'auc', 'hernia', 'm', 'ap50', '95', 'b']
     """
-    found = re.finditer(r"[A-ZÀ-Þ]+(?![a-zß-ÿ])\d*|[A-ZÀ-Þ]?[a-zß-ÿ]+\d*|\d+|[^\W\d_]+", label[:LONGEST_LABEL])
+    found = WORD.finditer(label[:LONGEST_LABEL])
     return [(match[0].lower(), match.start(), match.end()) for match in found][:MOST_WORDS]
 
 
@@ -282,7 +312,7 @@ def _unglued(words: list[Word]) -> list[Word]:
     """Words such as "valloss" cut in two."""
     cut: list[Word] = []
     for word, start, end in words:
-        found = None if (word,) in PHRASES else GLUED.fullmatch(word)
+        found = None if (word,) in PHRASES else GLUED.fullmatch(word) or JOINED.fullmatch(word)
         if found:
             middle = start + len(found[1])
             cut += [(GLUED_SPLITS.get(found[1], found[1]), start, middle), (found[2], middle, end)]
