@@ -9,7 +9,7 @@ harm, and divided by what the healthy runs gain over chance. With the 95 % inter
     unseen      the fault can lower no score on a sound test set (a false declaration): nothing to measure
 
 Where a fault was run with fewer than five seeds, whose own scatter says little, its runs are set against all plain ones, of which
-there must be eight: the interval is that of the difference of two means, with the larger of both scatters for the fault's runs.
+there must be eight: the interval is that of the difference of two means, by Welch where the fault's runs scatter more.
 
 Of masks the measure is the test Dice in place of AUC, F1 and skill; it stands at 0.5, and chance is every pixel called.
 
@@ -29,6 +29,7 @@ from typing import Any, Literal
 
 import numpy as np
 from faults import DOUBLES, FAULTS
+from numpy.typing import NDArray
 
 from osler.metrics.intervals import hanley_mcneil_se
 from osler.metrics.proportion import student_quantile
@@ -112,8 +113,7 @@ def harm_of(ill: Mapping[int, Record], well: Mapping[int, Record], measure: str)
         plain = np.array([measured(record, measure) for record in well.values()])
         lost = (plain.mean() - np.array([measured(ill[seed], measure) for seed in seeds])) / gain
         spread = float(plain.std(ddof=1)) / gain
-        own = max(spread, float(lost.std(ddof=1))) if len(lost) > 1 else spread
-        half = student_quantile(0.95, len(plain) - 1) * math.sqrt(own**2 / len(lost) + spread**2 / len(plain))
+        half = _half_width(lost, spread, len(plain))
     else:
         lost = np.array([measured(well[seed], measure) - measured(ill[seed], measure) for seed in seeds]) / gain
         half = student_quantile(0.95, len(seeds) - 1) * float(lost.std(ddof=1)) / math.sqrt(len(seeds))
@@ -121,6 +121,16 @@ def harm_of(ill: Mapping[int, Record], well: Mapping[int, Record], measure: str)
     low, high = mean - half, mean + half
     verdict: Verdict = "killed" if low > 0 and mean >= LEAST else "equivalent" if high < MOST else "undecided"
     return Harm(verdict, mean, low, high, len(seeds))
+
+
+def _half_width(lost: NDArray[np.float64], spread: float, plain: int) -> float:
+    """Half of the 95 % interval of a few runs' mean against that of plain ones, by Welch where theirs is the wider scatter."""
+    n, own = len(lost), float(lost.std(ddof=1)) if len(lost) > 1 else 0.0
+    if own <= spread:
+        return student_quantile(0.95, plain - 1) * spread * math.sqrt(1 / n + 1 / plain)
+    first, second = own**2 / n, spread**2 / plain
+    freedom = (first + second) ** 2 / (first**2 / (n - 1) + second**2 / (plain - 1))
+    return student_quantile(0.95, freedom) * math.sqrt(first + second)
 
 
 def harms(records: Sequence[Record]) -> dict[tuple[str, str, str], Harm]:

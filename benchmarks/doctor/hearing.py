@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -64,7 +65,8 @@ def _hear(chart: Chart, since: float, opinions: Opinions, by_epoch: bool) -> Hea
         return Heard(last, ever=any(flags))
     rows = len(chart)
     first = rows - next((number for number, flag in enumerate(reversed(flags)) if not flag), rows)
-    planned = max(chart.facts.number("training.epochs"), float(rows))
+    stated = chart.facts.number("training.epochs")
+    planned = max(stated, float(rows)) if math.isfinite(stated) else float(rows)
     return Heard(last, max(0.0, (first + 1) / planned - since), True)
 
 

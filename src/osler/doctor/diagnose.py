@@ -48,8 +48,11 @@ def diagnose(chart: Chart) -> Diagnosis:
                 lacking.append(Unassessed(fault.id, found.needs))
             else:
                 checked.append(fault.id)
-        seen |= _left_over(case, seen)
-        findings = _ranked(seen, {each.id for each in lacking})
+        guesses = _left_over(case, seen)
+        seen |= guesses
+        lacking = [each for each in lacking if each.id not in guesses]
+        checked = [id for id in checked if id not in guesses]
+        findings = _ranked(seen, {each.id for each in lacking}, frozenset(guesses))
         flagged = any(finding.severity != "note" for finding in findings)
         reason = None if flagged else _undecided(case)
     verdict: Verdict = "findings" if flagged else "healthy" if reason is None else "undecided"
@@ -109,8 +112,8 @@ def _undecided(case: Case) -> str | None:
 # --- the differential ---------------------------------------------------------------------------------------------------------
 
 
-def _ranked(seen: dict[str, Signs], lacking: set[str]) -> tuple[Finding, ...]:
-    parents = {id: parent for id in seen if (parent := _parent(id, seen)) is not None}
+def _ranked(seen: dict[str, Signs], lacking: set[str], guesses: frozenset[str]) -> tuple[Finding, ...]:
+    parents = {id: parent for id in seen if (parent := _parent(id, seen, guesses)) is not None}
     roots = [id for id in seen if id not in parents]
     under: dict[str, list[str]] = {root: [] for root in roots}
     for id in parents:
@@ -140,8 +143,8 @@ def _gravity(signs: Signs) -> int:
     return SEVERITIES.index(signs.severity)
 
 
-def _parent(id: str, seen: dict[str, Signs]) -> str | None:
-    """The finding that best accounts for another: of a level no lower, and not itself accounted for by it."""
+def _parent(id: str, seen: dict[str, Signs], guesses: frozenset[str]) -> str | None:
+    """The finding that best accounts for another: of a level no lower, and not itself accounted for by it; no guess does."""
     if seen[id].by_itself:
         return None
     own = LEVELS.index(FAULTS[id].level)
@@ -149,6 +152,7 @@ def _parent(id: str, seen: dict[str, Signs]) -> str | None:
         other
         for other in seen
         if other != id
+        and other not in guesses
         and id in FAULTS[other].explains
         and LEVELS.index(FAULTS[other].level) <= own
         and other not in FAULTS[id].explains

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osler.doctor.case import Case
+from osler.doctor.course import median
 from osler.doctor.findings import Evidence, Signs, figure
 
 __all__ = ["TRAINING", "VALIDATION_BATCH", "Modes", "average_is_sound", "modes_of", "prepared_differently"]
@@ -56,7 +57,7 @@ class Modes:
     def lagging(self) -> bool:
         """Whether evaluation mode was somewhat worse in nearly all epochs of the second half; of one batch that may be chance."""
         late = self.gap[len(self.gap) // 2 :]
-        return bool(len(late) >= FEWEST_APART and np.median(late) > SOMEWHAT and (late > SLIGHTLY).mean() >= 0.75)
+        return bool(len(late) >= FEWEST_APART and median(late) > SOMEWHAT and (late > SLIGHTLY).mean() >= 0.75)
 
     @property
     def since(self) -> float:

@@ -63,8 +63,8 @@ class Prediction:
 def probabilities_of(logits: NDArray[np.floating[Any]], task: str) -> NDArray[np.float32]:
     """Probabilities (B, K) of logits (B, K): softmax over exclusive classes (multiclass), else a sigmoid each.
 
-    NaN logits give NaN, as do infinite ones of exclusive classes; no finite logit overflows. Worked out in float64 and rounded to float32, so that equal logits fall on
-    the same side of a threshold here and in the predictions it was chosen on.
+    NaN logits give NaN, as does a logit of +∞ among exclusive classes; no finite logit overflows. Worked out in float64 and
+    rounded to float32, so that equal logits fall on the same side of a threshold here and in the predictions it was chosen on.
 
     >>> probabilities_of(np.array([[0.0, -800.0]]), "multilabel").tolist()
     [[0.5, 0.0]]

@@ -37,6 +37,8 @@ def measure(task: Task, batches: Batches, state: TrainingState, started: float) 
     begun = time.perf_counter()
     val = evaluate(task, batches.val, state).gathered()
     plain = batches.train.plain(state.position.epoch, len(batches.fixed))
+    fixed = _looked_at(task, batches.fixed, state)
+    unaugmented = {**_looked_at(task, plain, state), "likeness": likeness(plain.images, batches.fixed.images)}
     train = state.record.outputs.gathered()
     record, position = state.record, state.position
     now = time.perf_counter()
@@ -50,8 +52,8 @@ def measure(task: Task, batches: Batches, state: TrainingState, started: float) 
         "val": task.figures(val),
         "optimization": _optimization(state),
         "sampling": _sampling(train["rows"], task, state),
-        "train_mode_loss": _looked_at(task, batches.fixed, state),
-        "unaugmented": {**_looked_at(task, plain, state), "likeness": likeness(plain.images, batches.fixed.images)},
+        "train_mode_loss": fixed,
+        "unaugmented": unaugmented,
         "input": _input(state),
         "monitor": {"name": state.config.training.monitor},
         "seconds": {"data": record.seconds_data, "step": record.seconds_step, "evaluation": now - begun, "epoch": now - started},

@@ -680,15 +680,37 @@ def test_a_cause_stands_first_where_it_alone_is_at_work(id: str) -> None:
     assert run.findings[0].id == id
 
 
-@pytest.mark.parametrize(("optimizer", "beside"), [("adamw", True), ("sgd", False)])
-def test_an_absurd_rate_of_adam_stands_beside_a_weight_that_is_too_large(optimizer: str, beside: bool) -> None:
+@pytest.mark.parametrize(("optimizer", "rate", "beside"), [("adamw", 0.06, True), ("adamw", 0.04, False), ("sgd", 5.0, False)])
+def test_an_absurd_rate_of_adam_stands_beside_a_weight_that_is_too_large(optimizer: str, rate: float, beside: bool) -> None:
     """Adam's steps are of the size of its rate, whatever a weight makes of the gradient; those of SGD are the weight's doing."""
     weighted = CASES["pos_weight_too_large"].shows
     series = {**weighted.columns, "update_ratio.max": np.full(E, 4.0), "update_ratio.median": np.full(E, 1.0)}
-    facts = {**weighted.facts, "training.learning_rate": 5.0, "training.optimizer": optimizer}
+    facts = {**weighted.facts, "training.learning_rate": rate, "training.optimizer": optimizer}
     found = {each.id for each in given(series, facts).diagnosis().findings}
     assert "pos_weight_too_large" in found
     assert ("learning_rate_too_high" in found) is beside
+
+
+@pytest.mark.parametrize(("rate", "advised"), [(1e-5, True), (1e-3, False)])
+def test_an_accuracy_that_stands_still_asks_for_a_higher_rate_only_where_it_is_timid(rate: float, advised: bool) -> None:
+    found = every(given(STANDS, {"training.learning_rate": rate}).diagnosis())["underfitting"]
+    assert bool(found.signs.changes) is advised
+
+
+def test_a_guess_stays_a_note_accounts_for_nothing_and_is_not_said_to_lack_anything() -> None:
+    diagnosis = given(HARDLY_FOUND, MASKS_ENDED).diagnosis()
+    guess = next(each for each in diagnosis.findings if each.id == "misaligned_masks")
+    assert guess.severity == "note"
+    assert guess.symptoms == ()
+    assert "masks" in guess.signs.summary
+    assert "misaligned_masks" not in {each.id for each in diagnosis.not_assessed}
+    assert "misaligned_masks" not in diagnosis.checked
+
+
+def test_a_gap_between_scores_counts_beyond_the_error_of_a_small_validation() -> None:
+    series = {"train.auc": rises(0.55, 0.85), "val.auc": flat(0.6, 0.001), "train.loss": falls(0.69, 0.4), "val.loss": flat(0.69)}
+    assert "overfitting" in every(given(series, {**EVEN, "samples.val": 400}).diagnosis())
+    assert "overfitting" not in every(given(series, {**EVEN, "samples.val": 16}).diagnosis())
 
 
 def test_a_dice_half_of_which_is_the_background_is_seen_by_recall_and_precision() -> None:
@@ -809,7 +831,14 @@ DARK: Columns = {
 }  # fmt: skip
 SHADED: Columns = {**DARK, "train_mode_loss.pixels.mean": flat(104.0, 0.0)}
 SAME_PIXELS: Columns = {**DARK, "train_mode_loss.pixels.mean": flat(127.0, 0.0), "unaugmented.likeness": flat(0.99, 0.001)}
-NEGATIVE: Columns = {"unaugmented.likeness": flat(-0.97, 0.001)}
+NEGATIVE: Columns = {
+    "unaugmented.likeness": flat(-0.97, 0.001), "unaugmented.n": flat(16.0, 0.0), "train_mode_loss.n": flat(16.0, 0.0)
+}  # fmt: skip
+FLATTER: Columns = {name.replace("mean", "sd"): values for name, values in DARK.items()}
+ALIKE: Columns = {
+    **DARK, "unaugmented.pixels.mean_se": flat(0.01, 0.0), "train_mode_loss.pixels.mean_se": flat(0.01, 0.0),
+    "train_mode_loss.pixels.mean": flat(133.0, 0.0),
+}  # fmt: skip
 # A network that moved as usual for a whole run, and learned next to nothing.
 HARDLY: Columns = {
     "train.loss": falls(0.7, 0.685), "val.loss": falls(0.7, 0.68), "train.auc": rises(0.5, 0.58), "val.auc": rises(0.5, 0.62),
@@ -875,12 +904,16 @@ HEAD: Columns = {**EVEN, "model.pretrained": None, "training.phases": ({"train":
         ("train_eval_gap", {**LEARNS, **TWO_MODES, **LAGGING}, EVEN, "warning"),
         ("train_eval_gap", {**LEARNS, **TWO_MODES, **LAGGING}, UNDER_WAY, "note"),
         ("train_eval_gap", {**LEARNS, **TWO_MODES, **LAGGING, "val.loss": flat(0.9)}, UNDER_WAY, "warning"),
-        ("validation_differs", {**LEARNS, **DARK}, EVEN, "critical"),
-        ("validation_differs", {**LEARNS, **SHADED}, EVEN, "warning"),
-        ("validation_differs", {**LEARNS, **NEGATIVE}, EVEN, "critical"),
-        ("validation_masks_differ", {**SEGMENTS, **DARK}, MASKS, "critical"),
+        ("validation_differs", {**OVERFITS, **DARK}, EVEN, "critical"),
+        ("validation_differs", {**OVERFITS, **FLATTER}, EVEN, "critical"),
+        ("validation_differs", {**LEARNS, **DARK}, EVEN, "warning"),
+        ("validation_differs", {**LEARNS, **SHADED}, EVEN, "note"),
+        ("overfitting", {**OVERFITS, **SHADED}, EVEN, "warning"),
+        ("validation_differs", {**OVERFITS, **NEGATIVE}, EVEN, "critical"),
+        ("validation_masks_differ", {**SEGMENTS, **DARK}, MASKS, "warning"),
         ("not_learning", HARDLY, ENDED, "warning"),
         ("label_noise", HARDLY, ENDED, "note"),
+        ("not_learning", {**HARDLY, "val.auc": rises(0.55, 0.68), "val.skill": rises(-0.02, 0.01)}, ENDED, "warning"),
         ("not_learning", HARDLY_FOUND, MASKS_ENDED, "warning"),
         ("misaligned_masks", HARDLY_FOUND, MASKS_ENDED, "note"),
         ("misaligned_masks", ELSEWHERE, MASKS, "critical"),
@@ -927,11 +960,28 @@ def test_what_a_vital_or_a_setting_tells_by_itself(id: str, series: Columns, fac
         ("validation_differs", {**LEARNS, **TWO_MODES, **LAGGING}, EVEN),
         ("validation_differs", {**LEARNS, **SAME_PIXELS}, EVEN),
         ("validation_differs", {**LEARNS, **DARK, "train_mode_loss.n": flat(5.0, 0.0)}, EVEN),
+        ("validation_differs", {**LEARNS, **ALIKE}, EVEN),
+        ("validation_differs", {**LEARNS, **NEGATIVE, "unaugmented.likeness": flat(-0.85, 0.001)}, EVEN),
+        ("validation_differs", {**LEARNS, **NEGATIVE, "train_mode_loss.n": flat(15.0, 0.0)}, EVEN),
         ("validation_differs", {**LEARNS, **SHADED, "train_mode_loss.pixels.mean_se": flat(6.0, 0.0)}, EVEN),
         ("not_learning", HARDLY, UNDER_WAY),
         ("not_learning", {**HARDLY, "val.auc": rises(0.5, 0.75)}, ENDED),
         ("not_learning", {**HARDLY, "train.loss": falls(0.7, 0.6)}, ENDED),
         ("not_learning", {**HARDLY_FOUND, "val.dice": rises(0.05, 0.45)}, MASKS_ENDED),
+        ("not_learning", {**HARDLY_FOUND, "val.skill": rises(0.1, 0.5)}, MASKS_ENDED),
+        ("not_learning", HARDLY, {**ENDED, "stop_reason": "interrupted"}),
+        ("not_learning", {**HARDLY, "val.auc": rises(0.55, 0.68), "val.skill": rises(0.0, 0.04)}, ENDED),
+        ("not_learning", {**HARDLY, "val.auc": rises(0.5, 0.66)}, ENDED),
+        ("label_noise", {**HARDLY, "update_ratio.median": flat(2e-4, 0.0)}, ENDED),
+        ("underfitting", {**STANDS, "val.accuracy": np.linspace(0.5, 0.62, E)}, {}),
+        ("underfitting", STANDS, {"training.warmup_epochs": 10}),
+        ("underfitting", {**STANDS, "val.f1": rises(0.3, 0.8)}, {}),
+        ("overfitting", {name: values[:14] for name, values in PARTED.items()}, {}),
+        ("overfitting", {**PARTED, "train.loss": np.linspace(0.2, 0.025, E)}, {}),
+        ("overfitting", {**PARTED, "train.loss": np.r_[np.linspace(0.8, 0.1, E - 1), 0.0]}, {}),
+        ("overfitting", PARTED, {"data.sampler": "balanced"}),
+        ("misaligned_masks", {**ELSEWHERE, "train.skill": flat(0.04, 0.0)}, MASKS),
+        ("misaligned_masks", {**ELSEWHERE, "train.dice": rises(0.1, 0.7)}, MASKS),
         ("label_noise", {**HARDLY, "update_ratio.median": flat(0.2, 0.0)}, ENDED),
         ("label_noise", {**HARDLY, "input.mean": flat(0.5), "input.sd": flat(0.2)}, ENDED),
         ("label_noise", {**BY_HEART, "val.auc": rises(0.5, 0.75)}, FEW_VALIDATED),

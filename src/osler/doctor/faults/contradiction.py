@@ -12,7 +12,7 @@ from osler.doctor.findings import Evidence, Lacking, Signs, figure
 from osler.doctor.labels import Labels, errors_apart
 from osler.metrics.trend import trend
 
-__all__ = ["CONTRADICTION"]
+__all__ = ["CONTRADICTION", "left"]
 
 # Training has so many times validation's share of positives, by so many standard errors, and has had so many epochs.
 MORE, FAR, FEWEST_EPOCHS = 1.5, 4.0, 8
@@ -85,15 +85,26 @@ RELABEL = (
 
 def labels_left(case: Case) -> Signs | None:
     """By exclusion: the network moves as one that learns does, for long enough, and what it is told does not fit what it sees."""
+    return left(case, "labels of other images, or a large share of wrong ones, look like this", RELABEL)
+
+
+def left(case: Case, what: str, actions: tuple[str, ...]) -> Signs | None:
+    """A note of what is left to think of; None where the network hardly moved, was thrown about, or had no time.
+
+    Args:
+        case: of a run that learned nothing, and of which no grave cause was found.
+        what: looks like this.
+        actions: that show whether it is so.
+    """
     if not MOVED < case.step_size < TOO_FAR or len(case.chart) < FEWEST_EPOCHS:
         return None
     text = (
-        f"A step changes the weights by {figure(case.step_size)} of their norm, as usual, for {len(case.chart)} epochs, and no "
-        "other cause was found in settings or figures: labels of other images, or a large share of wrong ones, look like "
-        "this; so does a finding that is not to be seen at this size."
+        f"A step changes the weights by {figure(case.step_size)} of their norm: for {len(case.chart)} epochs the network neither "
+        f"stood still nor was thrown about, and no cause was found that is sure. What is left: {what}; so does a finding that is "
+        "not to be seen at this size."
     )
-    evidence = (Evidence("update_ratio.median", case.step_size, None, expected=1e-3, basis="usual; median over epochs"),)
-    return Signs(text, evidence, "note", 0.4, (), RELABEL, (float(case.chart.epochs[-1]),))
+    evidence = (Evidence("update_ratio.median", case.step_size, None, basis="median of the epochs at full rate"),)
+    return Signs(text, evidence, "note", 0.4, (), actions, (float(case.chart.epochs[-1]),))
 
 
 def _below_validation(case: Case) -> Signs | None:

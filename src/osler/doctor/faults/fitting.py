@@ -87,20 +87,25 @@ def underfitting(case: Case) -> Signs | Lacking | None:
 
 def _stands_still(case: Case) -> Signs | Lacking | None:
     """An accuracy that is modest on both splits, and has hardly moved since the first epoch."""
-    epochs, val, train = case.pair("val.accuracy", "train.accuracy")
+    val, train = case.chart.values("val.accuracy"), case.chart.values("train.accuracy")
+    rows = np.isfinite(val) & np.isfinite(train) & case.settled
+    epochs, val, train = case.chart.epochs[rows], val[rows], train[rows]
     if len(epochs) < FEWEST_EPOCHS or case.segmentation:
         return Lacking(f"{FEWEST_EPOCHS} epochs of AUC, Dice, IoU or accuracy on both splits")
     level, gained = float(train[-len(train) // 4 :].mean()), float(train[-len(train) // 4 :].mean() - train[0])
     if max(level, float(val.max())) >= MODEST_ACCURACY or abs(gained) > NO_GAIN or float(np.ptp(val)) > 2 * NO_GAIN:
         return None
+    if case.learned:
+        return None  # by its loss, or by another score
     text = (
         f"train.accuracy went from {figure(float(train[0]))} to {figure(level)} in {len(epochs)} epochs, and val.accuracy is "
-        f"{figure(float(val.max()))} at best: after the first epoch next to nothing more was learned."
+        f"{figure(float(val.max()))} at best: since the first epoch logged next to nothing more was learned."
     )
     evidence = (Evidence("train.accuracy", level, float(epochs[-1]), expected=float(train[0]), basis="first epoch"),)
     changes = scale_rate(case, 10.0, "little moves at this rate: ten times as much") if peak_rate(case) <= TIMID else ()
     actions = ("compare it with the share of the most frequent class, and learn 32 samples by heart before anything else",)
-    return Signs(text, evidence, "warning", 0.5, changes, actions, (float(epochs[0]),))
+    severity: Severity = "warning" if case.binary else "note"  # of many classes, it may be far above chance
+    return Signs(text, evidence, severity, 0.5, changes, actions, (float(epochs[0]),))
 
 
 def _release(case: Case) -> tuple[tuple[Change, ...], str]:

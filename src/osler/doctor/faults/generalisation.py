@@ -20,6 +20,7 @@ FEWEST_AFTER = 5
 GAP = 0.2
 # Of losses alone: epochs that show it, what validation may still gain in their last third, and what training must.
 FEWEST_PARTED, STALLED, STILL_FALLS = 15, 0.05, 0.1
+TOGETHER = 3.0
 # Samples that any network can learn by heart one by one, and the training AUC that says it did.
 FEW_SAMPLES, KNOWN = 100, 0.95
 
@@ -152,6 +153,9 @@ def _losses_part(case: Case) -> Signs | None:
     """With no score to ask: a training loss that goes on falling under half of a validation loss that gains nothing more."""
     epochs, val, train = case.pair("val.loss", "train.loss")
     if case.score("val") is not None or len(epochs) < FEWEST_PARTED or case.balanced_sampler:
+        return None
+    # Losses that start far apart are of two kinds, and tell nothing of each other; what reaches zero is no loss to divide by.
+    if min(float(train.min()), float(val.min())) <= 0.0 or not 1 / TOGETHER < float(val[0]) / float(train[0]) < TOGETHER:
         return None
     third = len(epochs) // 3
     ends = tail_mean(val), tail_mean(train)

@@ -14,15 +14,13 @@ from osler.doctor.course import longest_constant, tail_mean
 from osler.doctor.faults.fault import Fault, Lookalike
 from osler.doctor.findings import Change, Evidence, Lacking, Severity, Signs, figure, joined
 from osler.doctor.labels import ROUNDED
-from osler.doctor.outcome import next_to_nothing
+from osler.doctor.outcome import NO_SKILL, next_to_nothing
 from osler.doctor.prescribe import scale_rate, set_fact
 from osler.metrics.trend import trend
 
 __all__ = ["LEARNING"]
 
 FEWEST_EPOCHS = 3
-# What a constant prediction does by rounding and chance is no skill.
-NO_SKILL = 0.02
 # Changes of the weights by a step, relative to their norm: under a third of the usual thousandth, and up to a hundredth.
 TOO_SMALL, ORDINARY = 3e-4, 1e-2
 # A share of the learning weights without any gradient that no dead unit or unused head makes.

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from osler.doctor.case import LOW_OVERLAP, Case
-from osler.doctor.faults.contradiction import labels_left
+from osler.doctor.faults.contradiction import left
 from osler.doctor.faults.fault import Fault, Lookalike
 from osler.doctor.findings import Evidence, Lacking, Signs, figure
 from osler.doctor.labels import numbers_of
@@ -141,15 +141,20 @@ def misaligned_masks(case: Case) -> Signs | Lacking | None:
     return Signs(text, evidence, "warning", 0.8, (), DRAW, (float(epochs[rows][0]),))
 
 
+def masks_left(case: Case) -> Signs | None:
+    """By exclusion: masks of other images, or beside them."""
+    return left(case, "masks of other images, or masks that do not lie on theirs, look like this", DRAW)
+
+
 def _elsewhere(case: Case) -> Signs | None:
     """Pixels are learned in training, and validation's foreground is called less often than its background."""
     epochs, values = case.chart.points("val.auc")
     trained = case.skill("train")
     if len(values) < FEWEST_ELSEWHERE or case.early or not (np.nanmax(trained, initial=-1.0) > SKILLED):
         return None
-    rest = values[-max(3, len(values) // 3) :]
-    if float(rest.max()) >= REVERSED:
-        return None
+    rest, met = values[-max(3, len(values) // 3) :], case.chart.points("train.dice")[1]
+    if float(rest.max()) >= REVERSED or (len(met) > 0 and float(met[-1]) >= MET):
+        return None  # where training's own masks are met, it is validation's that lie elsewhere
     text = (
         f"val.auc of the pixels is {figure(float(rest.mean()))} in the last {len(rest)} epochs, far below chance, and training "
         f"masks are being learned (train.skill {figure(float(np.nanmax(trained)))}): the training masks lie elsewhere than what "
@@ -201,8 +206,8 @@ MASK_DATA: dict[str, Fault] = {
         needs="unaugmented and train_mode_loss by epoch; or Dice of both splits in five epochs, and samples.train",
         signature=validation_masks_differ,
         severity=(
-            "critical; a warning where validation is worse in evaluation mode alone, or pixels are apart by less than three "
-            "times their spread from image to image"
+            "critical; a warning where validation is worse in evaluation mode alone, or is learned as well as training though "
+            "its pixels are apart; a note where they are by less than three times their spread from image to image"
         ),
         dose="none: evaluate training images through the validation path",
         explains=(
@@ -316,7 +321,7 @@ MASK_DATA: dict[str, Fault] = {
         ),
         needs="Dice of both splits in six epochs; or val.auc of pixels and train.skill",
         signature=misaligned_masks,
-        by_exclusion=labels_left,
+        by_exclusion=masks_left,
         severity="warning; critical where validation's foreground is called less often than its background; a note by exclusion",
         dose="none: one transform for image and mask",
         explains=(

@@ -13,6 +13,7 @@ from osler.doctor.faults.fault import Fault, Lookalike
 from osler.doctor.faults.learning import frozen_network
 from osler.doctor.faults.stability import diverged
 from osler.doctor.findings import Change, Evidence, Lacking, Severity, Signs, figure
+from osler.doctor.outcome import ended
 from osler.doctor.prescribe import peak_rate, scale_rate, two_digits
 from osler.metrics.trend import trend
 
@@ -155,18 +156,21 @@ def _of_head_alone(case: Case, epochs: NDArray[np.float64]) -> NDArray[np.bool_]
 def learning_rate_too_low(case: Case) -> Signs | Lacking | None:
     """Steps so small that the run cannot get anywhere in the epochs planned."""
     rate = peak_rate(case)
-    ratio = case.step_size if math.isfinite(case.step_size) else _step_at_peak(case)
+    warming = not math.isfinite(case.step_size)
+    ratio = _step_at_peak(case) if warming else case.step_size
     way = ratio * case.steps if ratio < SLOW_RATIO else math.nan
     before = "10 times as much: the steps are too small to get anywhere, and a rate range test of 200 steps shows how far to go"
     if (ratio < LOW_RATIO or way < SHORT_WAY) and not _well_learned(case):
-        evidence = (Evidence("update_ratio.median", ratio, None, expected=1e-3, basis="median of the epochs at full rate"),)
+        basis = "from the warm-up, in proportion to the rate" if warming else "median of the epochs at full rate"
+        evidence = (Evidence("update_ratio.median", ratio, None, expected=1e-3, basis=basis),)
         text = (
-            f"A step changes the weights by {figure(ratio)} of their norm: the run is {figure(1e-3 / max(ratio, 1e-12))} times "
-            "slower than usual."
+            f"A step {'at the stated rate would change' if warming else 'changes'} the weights by {figure(ratio)} of their norm: "
+            f"the run is {figure(1e-3 / max(ratio, 1e-12))} times slower than usual."
         )
         if way < SHORT_WAY:
             text += f" All {figure(case.steps)} steps together, each the same way, would move them by {figure(way)} of it."
-        return Signs(text, evidence, "warning", 0.85, scale_rate(case, 10.0, before))
+        severity: Severity = "note" if warming and not ended(case) else "warning"
+        return Signs(text, evidence, severity, 0.85, scale_rate(case, 10.0, before))
     if case.segmentation:
         return _careful_rate(case, rate)
     if math.isfinite(ratio):
@@ -175,11 +179,16 @@ def learning_rate_too_low(case: Case) -> Signs | Lacking | None:
 
 
 def _step_at_peak(case: Case) -> float:
-    """What a step would change at the stated rate, from those of a warm-up that has hardly ended: a step is as large as its rate.
+    """What a step would change at the stated rate, from two epochs or more of a warm-up that has hardly ended.
 
-    NaN where nobody knows.
+    A step is as large as its rate, which is logged at both ends of an epoch, and the median step lies between. NaN where nobody
+    knows.
     """
     rates, ratios = case.chart.values("learning_rate"), case.chart.values("update_ratio.median")
+    if (np.isfinite(rates) & np.isfinite(ratios)).sum() < 2:
+        return math.nan
+    starts = case.chart.values("learning_rate.start")
+    rates = 0.5 * (rates + np.where(np.isfinite(starts), starts, rates))
     return median(ratios / np.where(rates > 0, rates, np.nan)) * case.facts.number("training.learning_rate")
 
 

@@ -265,8 +265,8 @@ VALIDATION: dict[str, Fault] = {
         needs="unaugmented and train_mode_loss by epoch; or AUC with counts, or loss with floor, on both splits in three epochs",
         signature=validation_differs,
         severity=(
-            "critical; a warning where validation is worse in evaluation mode alone, or pixels are apart by less than three "
-            "times their spread from image to image"
+            "critical; a warning where validation is worse in evaluation mode alone, or is learned as well as training though "
+            "its pixels are apart; a note where they are by less than three times their spread from image to image"
         ),
         dose=(
             "none: evaluate training samples through the validation path, and look at validation samples as the network gets them"
