@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osler.doctor.chart import Chart
-from osler.doctor.course import median, noise
+from osler.doctor.course import has_gained, median, noise
 from osler.doctor.labels import ROUNDED, Labels, betrayed_labels, measured_labels, numbers_of, stated_labels
 from osler.metrics.intervals import hanley_mcneil_se
 from osler.metrics.proportion import normal_quantile
-from osler.metrics.trend import CONSTANT_SD, Weighting, trend, weight_from_probability, weight_in_force
+from osler.metrics.trend import CONSTANT_SD, Weighting, weight_from_probability, weight_in_force
 
 if TYPE_CHECKING:
     from osler.metrics.floors import Floor
@@ -377,12 +377,11 @@ class Case:
 
     def _improved(self, split: str) -> bool:
         """Whether a score or the loss moved to the better beyond its own noise, and stayed there."""
-        name = next((f"{split}.{each}" for each in SCORES if each != "auc" and self.chart.has(f"{split}.{each}", points=3)), None)
-        if name is not None:
-            epochs, values = self.chart.points(name)
-            gain = float(values[-max(2, len(values) // 4) :].mean() - values[0])
-            if gain > 0.1 or (gain > 0.03 and trend(values, epochs).rises):
-                return not self._only_majority(values)
+        scores = [f"{split}.{each}" for each in SCORES if each != "auc" and self.chart.has(f"{split}.{each}", points=3)]
+        asked = [name for name in scores if name.endswith(OVERLAP_SCORES)] or scores[:1]  # one class's Dice may be not the mean's
+        risen = [values for epochs, values in map(self.chart.points, asked) if has_gained(values, epochs)]
+        if risen:
+            return not all(map(self._only_majority, risen))
         losses = self.chart.points(f"{split}.loss")[1]
         if len(losses) < 4 or math.isfinite(self.floor(split)):
             return False

@@ -7,7 +7,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["flips", "longest_constant", "median", "noise", "tail_mean", "worst_spike"]
+from osler.metrics.trend import trend
+
+__all__ = ["flips", "has_gained", "longest_constant", "median", "noise", "tail_mean", "worst_spike"]
 
 Floats = NDArray[np.float64]
 
@@ -20,6 +22,16 @@ def median(values: Floats) -> float:
     """
     ordered = np.sort(values[np.isfinite(values)])
     return 0.5 * float(ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) if len(ordered) else math.nan
+
+
+def has_gained(values: Floats, epochs: Floats) -> bool:
+    """Whether a score has gained much since its first epoch, or a little and steadily.
+
+    >>> has_gained(np.array([0.5, 0.55, 0.62, 0.7]), np.arange(4.0)), has_gained(np.full(4, 0.5), np.arange(4.0))
+    (True, False)
+    """
+    gain = float(values[-max(2, len(values) // 4) :].mean() - values[0])
+    return gain > 0.1 or (gain > 0.03 and trend(values, epochs).rises)
 
 
 def noise(values: Floats) -> float:

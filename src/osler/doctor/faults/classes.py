@@ -21,6 +21,8 @@ Floats = NDArray[np.float64]
 # Scores by class with what chance gives, in the order in which they are asked.
 BY_CLASS = {"auc": 0.5, "dice": 0.0, "iou": 0.0, "ap": 0.0, "f1": 0.0, "recall": 0.0}
 FEWEST_EPOCHS = 6
+# The best of an overlap, an F1 or a recall from which on a class was good.
+LEAST_GOOD = 0.3
 # A standard error beyond which a class's AUC says nothing.
 LARGEST_ERROR = 0.05
 
@@ -54,7 +56,7 @@ def class_late_collapse(case: Case) -> Signs | Lacking | None:
         epochs, values = case.chart.points(f"val.{name}[{part}]")
         error = case.null_error("val", part) if name == "auc" else 0.0
         collapse = collapse_of(
-            epochs, values, BY_CLASS[name], 0.2 if BY_CLASS[name] == 0.0 else max(0.1, 3.0 * np.nan_to_num(error))
+            epochs, values, BY_CLASS[name], LEAST_GOOD if BY_CLASS[name] == 0.0 else max(0.1, 3.0 * np.nan_to_num(error))
         )
         if collapse is not None:
             fallen[part] = collapse
