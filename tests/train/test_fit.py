@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from osler.runs.predictions import Predictions
 from osler.runs.vitals import read_vitals
 from osler.tasks.classification import Classification
 from osler.train import loop
+from osler.train import measure as measuring
 from osler.train.fit import TrainingStoppedError, resume_run, train_run
 from osler.train.inference import predict_again
 from osler.train.state import load_checkpoint, model_weights
@@ -333,6 +335,20 @@ def test_a_new_run_takes_its_own_settings_and_any_batch_size(tiny: Tiny) -> None
     groups = load_checkpoint(second.checkpoints / "last.pt")["optimizer"]["param_groups"]
     assert {group["weight_decay"] for group in groups} == {0.5, 0.0}
     assert [epoch["epoch"] for epoch in read_vitals(second.vitals_file)] == [3]
+
+
+def test_the_looks_at_both_modes_count_as_evaluation(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = measuring.train_mode_gap
+
+    def slow(*args: Any) -> dict[str, Any]:
+        time.sleep(0.3)
+        return usual(*args)
+
+    monkeypatch.setattr(measuring, "train_mode_gap", slow)
+    vitals = read_vitals(train_run(tiny()).vitals_file)
+    assert all(epoch["seconds"]["evaluation"] >= 0.6 and epoch["seconds"]["epoch"] >= 0.6 for epoch in vitals)
+    assert vitals[0]["unaugmented"]["pixels"]["mean"] > 0
+    assert vitals[0]["unaugmented"]["likeness"] > 0.5
 
 
 def test_vitals_are_strict_json(tiny: Tiny) -> None:
