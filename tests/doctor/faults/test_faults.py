@@ -862,6 +862,7 @@ BY_HEART: Columns = {"train.loss": falls(0.6, 0.4), "val.loss": flat(0.7), "trai
 # Losses alone: training falls on, validation rests at more than twice as much. Accuracies that rest from the first epoch on.
 PARTED: Columns = {"train.loss": np.linspace(0.8, 0.1, E), "val.loss": np.r_[np.linspace(0.8, 0.4, 8), flat(0.41)[8:]]}
 STANDS: Columns = {"train.accuracy": rises(0.52, 0.545), "val.accuracy": flat(0.58), "train.loss": falls(1.5, 1.2)}
+LOST_CLASS: Columns = {"val.f1[mass]": rises(0.3, 0.7), "val.f1[nodule]": np.r_[rises(0.3, 0.6)[:10], np.zeros(E - 10)]}
 FEW_VALIDATED: Columns = {**EVEN, "samples.val": 40}
 # A warm-up of the whole run, towards a rate at which a step is a millionth of the weights.
 CREEPS: Columns = {
@@ -919,6 +920,7 @@ HEAD: Columns = {**EVEN, "model.pretrained": None, "training.phases": ({"train":
         ("misaligned_masks", ELSEWHERE, MASKS, "critical"),
         ("label_noise", BY_HEART, FEW_VALIDATED, "note"),
         ("learning_rate_too_low", CREEPS, {**EVEN, "training.warmup_epochs": E, "training.learning_rate": 3e-7}, "warning"),
+        ("class_late_collapse", LOST_CLASS, {}, "warning"),
         ("overfitting", PARTED, {}, "warning"),
         ("weight_not_in_force", {**COIN, **NONE_FOUND}, {**EVEN, "loss.pos_weight": 10.0}, "critical"),
         ("weight_not_in_force", COIN, {**EVEN, "loss.pos_weight": 10.0}, "warning"),
@@ -1011,6 +1013,9 @@ def test_what_a_vital_or_a_setting_tells_by_itself(id: str, series: Columns, fac
             {**TURNED, "val.auc": rises(0.6, 0.9), "val.loss": falls(0.69, 0.3)},
             {**RARE, "prevalence.val": 0.8},
         ),
+        ("stuck_loss", {"train.loss": flat(0.57), "val.loss": falls(0.53, 0.48)}, {}),
+        ("stuck_loss", {"train.loss": falls(0.2, 0.12), "val.loss": flat(0.16)}, {}),
+        ("class_late_collapse", {name: 0.4 * values for name, values in LOST_CLASS.items()}, {}),
         ("learning_rate_too_high", {**COIN, "update_ratio.max": np.full(E, 4.0), "update_ratio.median": np.full(E, 0.05)}, HEAD),
     ],
 )

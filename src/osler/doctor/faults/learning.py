@@ -27,6 +27,8 @@ TOO_SMALL, ORDINARY = 3e-4, 1e-2
 CUT_OFF = 0.1
 # A loss that moves by less than this share is no move, whatever its slope.
 NO_MOVE = 0.02
+# One that is lower by so much at the end has learned something, be it by heart.
+FALLEN = 0.06
 CHECKS = (
     "train on one batch of 32 samples until its loss is near zero (augmentation and dropout off): if that fails, the network, "
     "the optimiser or the loss is broken; if it works, look at inputs and labels",
@@ -133,6 +135,12 @@ def _is_flat(losses: np.ndarray, epochs: np.ndarray) -> bool:
     )
 
 
+def _goes_down(case: Case, split: str) -> bool:
+    """Whether a split's loss has fallen by more than a fresh network's does that finds the share of positives."""
+    losses = case.chart.points(f"{split}.loss")[1]
+    return len(losses) >= 4 and tail_mean(losses) < (1 - FALLEN) * losses[0]
+
+
 def _flat_everywhere(case: Case) -> bool:
     """Training and validation loss and every score stand still from the first epoch on."""
     names = [f"{split}.{name}" for split in ("train", "val") for name in ("loss", "accuracy", "auc", "f1")]
@@ -151,6 +159,8 @@ def stuck_loss(case: Case) -> Signs | Lacking | None:
     for split in ("train", "val"):
         epochs, losses = case.chart.points(f"{split}.loss")
         skill = case.skill(split)
+        if _goes_down(case, "val" if split == "train" else "train"):
+            continue  # what is learned on one split alone is another fault, or an average over other batches
         if not _is_flat(losses, epochs) or (np.isfinite(skill).any() and float(np.nanmax(skill)) > 0.05):
             continue
         least, slope = case.floor(split), trend(losses, epochs)
