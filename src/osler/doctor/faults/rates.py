@@ -21,7 +21,7 @@ __all__ = ["RATES"]
 
 # Norm of a step over norm of the weights: a healthy network moves by about a thousandth of itself, small ones in their first
 # steps by a hundredth. A tenth in every step makes another network within an epoch, a half in one step within that step.
-HIGH_RATIO, LARGE_RATIO, THROWN = 1e-2, 0.1, 0.5
+HIGH_RATIO, MODERATE_RATIO, LARGE_RATIO, THROWN = 1e-2, 2e-2, 0.1, 0.5
 # Steps so small take 100 times as many epochs as usual; those up to SLOW_RATIO are too small where all of the run together,
 # each step the same way, would move the weights by less than a tenth of their norm: features do not form on so short a way.
 LOW_RATIO, SLOW_RATIO, SHORT_WAY = 1e-5, 3e-4, 0.1
@@ -94,7 +94,9 @@ def learning_rate_too_high(case: Case) -> Signs | Lacking | None:
     certain = thrown_out is not None or ratio > LARGE_RATIO or worse.sum() >= 2 or (len(reasons) > 1 and not case.early)
     severity = _harm(case, certain or not (ratio > HIGH_RATIO or case.early))
     changes = scale_rate(case, 0.1 if not case.learned else 1 / 3, LOWER)
-    confidence = min(0.9, 0.55 + 0.15 * len(reasons))
+    # Steps a little above the usual, and nothing else, are those of many a sound small network: too little to account for more.
+    alone = len(reasons) == 1 and HIGH_RATIO < ratio <= MODERATE_RATIO
+    confidence = 0.55 if alone else min(0.9, 0.55 + 0.15 * len(reasons))
     return Signs(text, tuple(evidence), severity, confidence, changes, by_itself=thrown_out is not None and _absurd(case, rate))
 
 
@@ -115,7 +117,7 @@ def _comes_down(case: Case) -> bool:
 
 def _harm(case: Case, certain: bool) -> Severity:
     """How grave large steps are: alone they harm nobody who learns, or still may."""
-    if case.learned:
+    if case.learned or (case.fitted and not certain):
         return "warning" if certain else "note"
     if certain:
         return "critical"

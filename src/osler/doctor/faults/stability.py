@@ -20,6 +20,8 @@ Floats = NDArray[np.float64]
 
 # A validation skill that shows, in one epoch at least, a network which knows its task.
 SOUND_SKILL = 0.3
+# How far above chance a score must have been to be lost.
+LEAST_GOOD = 0.1
 
 
 def diverged(case: Case) -> Evidence | None:
@@ -68,7 +70,7 @@ class Collapse:
     fall: float
 
 
-def collapse_of(epochs: Floats, values: Floats, base: float, least: float = 0.1) -> Collapse | None:
+def collapse_of(epochs: Floats, values: Floats, base: float, least: float) -> Collapse | None:
     """The collapse of a score to less than half of its best over chance, to the end and beyond its own jitter.
 
     Args:
@@ -94,7 +96,9 @@ def late_collapse(case: Case) -> Signs | Lacking | None:
     if name is None:
         return Lacking("six epochs of a validation score")
     epochs, values = case.chart.points(name)
-    found = collapse_of(epochs, values, 0.5 if name == "val.auc" else 0.0)
+    # The best of several AUCs at chance lies two errors above it now and then: nothing was good, and nothing is lost.
+    error = case.null_error("val") if name == "val.auc" else math.nan
+    found = collapse_of(epochs, values, 0.5 if name == "val.auc" else 0.0, max(LEAST_GOOD, 2 * error if error > 0 else 0.0))
     if found is None:
         return None
     evidence = (
