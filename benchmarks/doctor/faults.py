@@ -167,7 +167,7 @@ _DATA = (
     Injection(
         "val_inverted",
         "80 % and all of the validation labels are the opposite",
-        ("inverted_scores", "class_inverted"),
+        ("inverted_scores", "class_inverted", "classes_exchanged"),
         harmful=(Advice(RATE, "down"), NOT_MORE_WEIGHT),
     ),
     Injection(

@@ -132,6 +132,21 @@ SCRATCH: Columns = {**EVEN, "model.pretrained": None}
 DRAWN: Columns = {**LEARNS_RARE, "train.n": flat(1000, 0.0), "train.prevalence": flat(0.1, 0.0)}
 BATCHES: Columns = {**RARE, "training.batch_size": 16}
 
+# Four classes, numbered the other way round in validation; and in another source, where what is learned holds.
+FOUR: Columns = {
+    "task": "multiclass", "classes": ["normal", "nodule", "mass", "effusion"], "samples.train": 400, "samples.val": 200,
+    "prevalence.train": {"normal": 0.42, "nodule": 0.2, "mass": 0.2, "effusion": 0.18},
+}  # fmt: skip
+ROUND: Columns = {**FOUR, "prevalence.val": {"normal": 0.19, "nodule": 0.2, "mass": 0.2, "effusion": 0.41}}
+OTHERS: Columns = {**FOUR, "prevalence.val": {"normal": 0.1, "nodule": 0.3, "mass": 0.3, "effusion": 0.3}}
+PARTS: Columns = {
+    "train.auc": rises(0.5, 0.85),
+    "val.auc": flat(0.45),
+    "train.loss": falls(1.4, 0.8),
+    "val.loss": rises(1.4, 2.0),
+}
+HOLDS: Columns = {**PARTS, "val.auc": rises(0.5, 0.84), "val.loss": falls(1.4, 0.8)}
+
 CASES: dict[str, Entry] = {
     # learning
     "not_learning": Entry(
@@ -182,6 +197,11 @@ CASES: dict[str, Entry] = {
         given({"val.auc": 1 - rises(0.6, 0.8), **{f"val.auc[{name}]": 1 - rises(0.6, 0.8) for name in MULTI["classes"]}}, MULTI,
               "inverted_scores"),
         given(GOOD_CLASSES, {"task": "multilabel"}),
+    ),
+    "classes_exchanged": Entry(
+        given(PARTS, ROUND),
+        given(HOLDS, OTHERS, "shifted_splits"),
+        given(PARTS, {"task": "multiclass"}),
     ),
     "class_not_learned": Entry(
         given({**GOOD_CLASSES, "val.auc[Hernia]": flat(0.5, 0.008)}, MULTI),
@@ -1013,6 +1033,10 @@ def test_what_a_vital_or_a_setting_tells_by_itself(id: str, series: Columns, fac
             {**TURNED, "val.auc": rises(0.6, 0.9), "val.loss": falls(0.69, 0.3)},
             {**RARE, "prevalence.val": 0.8},
         ),
+        ("classes_exchanged", PARTS, OTHERS),
+        ("classes_exchanged", HOLDS, ROUND),
+        ("classes_exchanged", PARTS, {**ROUND, "samples.val": 20}),
+        ("classes_exchanged", PARTS, {**ROUND, "task": "multilabel"}),
         ("stuck_loss", {"train.loss": flat(0.57), "val.loss": falls(0.53, 0.48)}, {}),
         ("stuck_loss", {"train.loss": falls(0.2, 0.12), "val.loss": flat(0.16)}, {}),
         ("class_late_collapse", {name: 0.4 * values for name, values in LOST_CLASS.items()}, {}),

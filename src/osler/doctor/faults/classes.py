@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from osler.doctor.case import Case
+from osler.doctor.course import tail_mean
 from osler.doctor.faults.fault import Fault, Lookalike
 from osler.doctor.faults.stability import collapse_of
 from osler.doctor.findings import Evidence, Lacking, Signs, figure, joined
+from osler.doctor.labels import errors_apart
 from osler.doctor.prescribe import scale_rate
 from osler.metrics.proportion import normal_quantile
 
@@ -25,6 +28,9 @@ FEWEST_EPOCHS = 6
 LEAST_GOOD = 0.3
 # A standard error beyond which a class's AUC says nothing.
 LARGEST_ERROR = 0.05
+# Classes whose orders can be tried one by one; shares so many standard errors apart, that an order brings together but for so
+# much of their distance; and by how much a score of training lies above that of validation where nothing of it holds.
+MOST_EXCHANGED, FAR_APART, LEFT, DOES_NOT_HOLD = 7, 4.0, 0.25, 0.15
 
 
 def _by_class(case: Case, points: int) -> tuple[str, tuple[str, ...]] | None:
@@ -104,6 +110,54 @@ def class_inverted(case: Case) -> Signs | Lacking | None:
     return Signs(text, evidence, "warning", 0.8, (), actions, (float(low[0][1][0]),))
 
 
+def classes_exchanged(case: Case) -> Signs | Lacking | None:
+    """Validation has training's shares of the classes in another order, and what is learned does not hold there."""
+    train, val = case.natural, case.labels("val")
+    known = train is not None and val is not None and train.names == val.names and train.n > 0 and val.n > 0
+    if train is None or val is None or not known or not (case.exclusive and 3 <= len(train.share) <= MOST_EXCHANGED):
+        return Lacking(
+            f"the prevalence of three to {MOST_EXCHANGED} classes that exclude each other, and the size, of both splits"
+        )
+    if (errors_apart(train, val) > FAR_APART).sum() < 2 or not _does_not_hold(case):
+        return None
+    kept, order = _in_order(train.share, val.share)
+    if not kept < LEFT:
+        return None
+    moved = [(name, train.names[k]) for name, k in zip(val.names, order, strict=True) if name != train.names[k]]
+    shares = joined([f"{name} {val.share[k]:.1%} (training {train.share[k]:.1%})" for k, name in enumerate(val.names)])
+    pairs = joined([f"{name} has the share of {other}" for name, other in moved])
+    text = (
+        f"Validation holds {shares}: {pairs}. In that order {1 - kept:.0%} of the difference is gone, and what is learned in "
+        "training does not hold in validation: the classes are numbered in another order there."
+    )
+    evidence = tuple(
+        Evidence(f"prevalence.val.{name}", float(share), None, expected=float(usual), basis="prevalence.train")
+        for name, share, usual in zip(val.names, val.share, train.share, strict=True)
+    )
+    actions = (
+        "print the number that each class has in either split: encoders fitted on each split alone number as they please",
+        "take the order of the classes from one list, written down once",
+    )
+    return Signs(text, evidence, "critical", 0.75, (), actions, (float(case.chart.epochs[0]),))
+
+
+def _in_order(train: Floats, val: Floats) -> tuple[float, tuple[int, ...]]:
+    """The order of training's shares that comes next to validation's, and what is left of their squared distance in it."""
+    apart = (val[:, None] - train[None, :]) ** 2
+    rows = np.arange(len(val))
+    best = min(permutations(range(len(train))), key=lambda order: float(apart[rows, order].sum()))
+    return float(apart[rows, best].sum() / max(float(np.trace(apart)), 1e-12)), best
+
+
+def _does_not_hold(case: Case) -> bool:
+    """Whether a score of training, well above that of validation, says that what is learned there does not hold here."""
+    name = next((each for each in ("auc", "accuracy") if case.chart.has(f"train.{each}", f"val.{each}", points=3)), None)
+    if name is None:
+        return False
+    _, val, train = case.pair(f"val.{name}", f"train.{name}")
+    return len(val) > 0 and tail_mean(train) - tail_mean(val) > DOES_NOT_HOLD
+
+
 def _ends(values: Floats, error: float) -> tuple[float, float]:
     return float(values[-1]) - 1.96 * error, float(values[-1]) + 1.96 * error
 
@@ -168,6 +222,36 @@ CLASSES: dict[str, Fault] = {
         ),
         harmful=("to invert that output without knowing why",),
         source="Hanley and McNeil 1982, with allowance for the number of classes",
+    ),
+    "classes_exchanged": Fault(
+        id="classes_exchanged",
+        scope="classification",
+        name="Classes in another order",
+        family="classes",
+        level="cause",
+        means="Validation numbers the classes in another order than training: their shares agree once they are put in it.",
+        needs="the prevalence of three to seven classes that exclude each other, and the size, of both splits; a score of both",
+        signature=classes_exchanged,
+        severity="critical",
+        dose="none: one list of classes for all splits",
+        explains=(
+            "class_inverted",
+            "inverted_scores",
+            "class_not_learned",
+            "shifted_splits",
+            "validation_differs",
+            "overfitting",
+            "chance_auc",
+            "best_from_noise",
+            "threshold_mismatch",
+            "late_collapse",
+        ),
+        lookalikes=(
+            Lookalike("shifted_splits", "no order brings the shares together, or the scores of both splits agree"),
+            Lookalike("class_inverted", "the shares of the classes agree as they stand"),
+        ),
+        harmful=("regularisation: there is nothing to generalise to",),
+        source="shares of two samples of one source differ by their standard errors; those of a permutation by what it exchanges",
     ),
     "class_not_learned": Fault(
         id="class_not_learned",
