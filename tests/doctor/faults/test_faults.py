@@ -883,6 +883,11 @@ BY_HEART: Columns = {"train.loss": falls(0.6, 0.4), "val.loss": flat(0.7), "trai
 PARTED: Columns = {"train.loss": np.linspace(0.8, 0.1, E), "val.loss": np.r_[np.linspace(0.8, 0.4, 8), flat(0.41)[8:]]}
 STANDS: Columns = {"train.accuracy": rises(0.52, 0.545), "val.accuracy": flat(0.58), "train.loss": falls(1.5, 1.2)}
 LOST_CLASS: Columns = {"val.f1[mass]": rises(0.3, 0.7), "val.f1[nodule]": np.r_[rises(0.3, 0.6)[:10], np.zeros(E - 10)]}
+# Nothing is called until late, at a rate that comes down; then all is.
+CAME_LATE: Columns = {
+    **SEGMENTS, "train.dice": np.r_[np.zeros(7), [0.1, 0.4, 0.6], np.linspace(0.7, 0.75, E - 10)],
+    "val.dice": np.r_[np.zeros(7), [0.1, 0.42, 0.61], np.linspace(0.7, 0.75, E - 10)], "learning_rate": COSINE,
+}  # fmt: skip
 FEW_VALIDATED: Columns = {**EVEN, "samples.val": 40}
 # A warm-up of the whole run, towards a rate at which a step is a millionth of the weights.
 CREEPS: Columns = {
@@ -997,6 +1002,7 @@ def test_what_a_vital_or_a_setting_tells_by_itself(id: str, series: Columns, fac
         ("label_noise", {**HARDLY, "update_ratio.median": flat(2e-4, 0.0)}, ENDED),
         ("underfitting", {**STANDS, "val.accuracy": np.linspace(0.5, 0.62, E)}, {}),
         ("underfitting", STANDS, {"training.warmup_epochs": 10}),
+        ("underfitting", CAME_LATE, MASKS),
         ("underfitting", {**STANDS, "val.f1": rises(0.3, 0.8)}, {}),
         ("overfitting", {name: values[:14] for name, values in PARTED.items()}, {}),
         ("overfitting", {**PARTED, "train.loss": np.linspace(0.2, 0.025, E)}, {}),

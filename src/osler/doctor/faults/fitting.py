@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osler.doctor.case import LOW_OVERLAP, Case
+from osler.doctor.course import tail_mean
 from osler.doctor.faults.fault import Fault, Lookalike
 from osler.doctor.findings import Change, Evidence, Lacking, Severity, Signs, figure, joined
 from osler.doctor.prescribe import peak_rate, scale_rate, set_fact, two_digits
@@ -23,6 +24,8 @@ FEWEST_EPOCHS = 10
 # Between the two a hard task looks the same, and only what is known to hold the network back tells them apart.
 MODEST = {"auc": (0.6, 0.8), "dice": (0.33, 0.65), "iou": (0.2, 0.5)}
 NO_GAP = 0.05
+# What a score gains where the rate comes down, beyond where it rested at full rate, to be another score.
+STILL_CAME = 0.1
 # An accuracy that leaves much to be learned, a gain over a whole run that is none, and a rate at which little can move.
 MODEST_ACCURACY, NO_GAIN, TIMID = 0.7, 0.04, 3e-5
 # Steps that the weights remember under a decay that is too strong, and the validation skill that says it is none.
@@ -58,6 +61,8 @@ def underfitting(case: Case) -> Signs | Lacking | None:
     slope = trend(train[rows], case.chart.epochs[rows])
     level, gap = float(train[rows].mean()), float((train[rows] - val[rows]).mean())
     poor, modest = MODEST[name]
+    if tail_mean(train) >= max(modest, level + STILL_CAME):
+        return None  # it came to more when the rate came down
     if level >= modest or abs(gap) > NO_GAP or not case.learned_on("train") or (name != "auc" and level < LOW_OVERLAP):
         return None
     if slope.rises and slope.high * len(rows) > 0.01:
