@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -166,6 +167,23 @@ def test_results_by_class_are_no_course(read: Read) -> None:
         )
     (chart,) = read(json.dumps({"loss": [0.7, 0.6], "val_loss": [0.7, 0.6], "per_class_f1": [0.9, 0.1]}), "history.json")
     assert sorted(chart.series) == ["train.loss", "val.loss"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"ece": 0.07, "bins": [{"bin_index": k, "accuracy": 0.1 * k, "confidence": 0.1 * k + 0.03} for k in range(10)]},
+        {"split": "test", "results": {"all": [{"threshold": 0.05 * k, "recall": 1 - 0.04 * k, "f1": 0.5} for k in range(1, 9)]}},
+    ],
+)
+def test_results_by_bin_or_threshold_are_no_course(read: Read, value: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match="for each"):
+        read(json.dumps(value), "results.json")
+
+
+def test_thresholds_beside_losses_are_a_course(read: Read) -> None:
+    (chart,) = read(json.dumps({"history": {"loss": [0.7, 0.6, 0.5], "best": {"threshold": [0.3, 0.4, 0.5]}}}), "history.json")
+    assert chart.values("train.loss").tolist() == [0.7, 0.6, 0.5]
 
 
 def test_json_is_not_gone_through_for_lines_of_a_log(read: Read) -> None:

@@ -16,12 +16,12 @@ from osler.doctor.readers.units import settle_units
 from osler.doctor.readers.vocabulary import Meaning, find_meaning
 from osler.errors import DataError
 
-__all__ = ["charts_of"]
+__all__ = ["charts_of", "refuse_swept"]
 
 Rows = NDArray[np.intp]
 SPLITS = ("train", "val", "test")
 VARIANTS = ("plain", "macro", "weighted", "micro", "smoothed", "step")
-SWEPT = re.compile(r"(?i)(?:[\w ]+/)?(?:thresholds?|thr|cut_?-?off|confidence|conf)")
+SWEPT = re.compile(r"(?i)(?:thresholds?|thr|cut_?-?off|confidence|conf|bins?(?:[ _-]?\w+)?)")
 MOST_RUNS = 1_000
 # A series logged more often than this an epoch is kept as a trace too, up to so many values.
 LONGEST_TRACE = 1_000_000
@@ -90,14 +90,7 @@ def _refuse_results(table: Table) -> None:
     """A table of what came out in the end, by threshold, bin or whatever, is no course."""
     if np.isfinite(table.epochs).any() or table.steps is not None:
         return
-    for column in table.columns:
-        if not SWEPT.fullmatch(column.label) or not np.isfinite(column.values).all():
-            continue
-        steps = np.diff(column.values)
-        if len(steps) > 1 and (np.all(steps > 0) or np.all(steps < 0)):
-            raise DataError(
-                f"{table.source}: has a row for each {column.label!r}, and none for each epoch: it is no log of a training."
-            )
+    refuse_swept(table.source, [(column.label, column.values) for column in table.columns])
     if table.reader == "json.history":
         return
     meanings = [find_meaning(column.label) for column in table.columns]
@@ -109,6 +102,26 @@ def _refuse_results(table: Table) -> None:
             f"{table.source}: has no column of epochs or steps, no loss, and no figure of training or validation by name: "
             "it is taken for a table of results, and not for the log of a training."
         )
+
+
+def refuse_swept(source: str, columns: Sequence[tuple[str, NDArray[np.float64]]]) -> None:
+    """Refuses columns of which one counts thresholds, bins or the like, in order and without a gap.
+
+    Args:
+        source: for the error.
+        columns: labels and (n,) figures; a label below others in JSON is joined to theirs by "/", and counts with no loss beside.
+
+    Raises:
+        DataError: they are no course of epochs.
+    """
+    losses = any(find_meaning(label).name == "loss" for label, _ in columns)
+    for label, values in columns:
+        own = label.rsplit("/", 1)[-1]
+        if not SWEPT.fullmatch(own) or (own != label and losses) or not np.isfinite(values).all():
+            continue
+        steps = np.diff(values)
+        if len(steps) > 1 and (np.all(steps > 0) or np.all(steps < 0)):
+            raise DataError(f"{source}: has a row for each {label!r}, and none for each epoch: it is no log of a training.")
 
 
 def _refuse_the_meaningless(table: Table) -> None:

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from osler.doctor.chart import Chart
 from osler.doctor.facts import Facts
-from osler.doctor.readers.assemble import charts_of
+from osler.doctor.readers.assemble import charts_of, refuse_swept
 from osler.doctor.readers.beside import facts_of_settings
 from osler.doctor.readers.delimited import table_of_records, table_of_rows
 from osler.doctor.readers.numbers import parse_number
@@ -310,6 +311,10 @@ def _history_table(lists: Sequence[Labelled], name: str, reader: str, facts: Fac
         )
     length = max(counts, key=lambda size: (counts[size], size))
     numbered = next((numbers for numbers in epochs if len(numbers) == length and None not in numbers), None)
+    if numbered is None:
+        refuse_swept(
+            name, [(label, np.array([np.nan if each is None else each for each in numbers])) for label, numbers in lists]
+        )
     own = np.arange(1.0, length + 1.0) if numbered is None else np.array(numbered, dtype=np.float64)
     points: list[tuple[str, np.ndarray[Any, Any], np.ndarray[Any, Any]]] = []
     notes: list[str] = []
