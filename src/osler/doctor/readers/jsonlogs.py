@@ -312,9 +312,7 @@ def _history_table(lists: Sequence[Labelled], name: str, reader: str, facts: Fac
     length = max(counts, key=lambda size: (counts[size], size))
     numbered = next((numbers for numbers in epochs if len(numbers) == length and None not in numbers), None)
     if numbered is None:
-        refuse_swept(
-            name, [(label, np.array([np.nan if each is None else each for each in numbers])) for label, numbers in lists]
-        )
+        refuse_swept(name, [(label, _floats(numbers)) for label, numbers in lists])
     own = np.arange(1.0, length + 1.0) if numbered is None else np.array(numbered, dtype=np.float64)
     points: list[tuple[str, np.ndarray[Any, Any], np.ndarray[Any, Any]]] = []
     notes: list[str] = []
@@ -323,7 +321,7 @@ def _history_table(lists: Sequence[Labelled], name: str, reader: str, facts: Fac
             continue
         places, note = _spread(len(numbers), length, label)
         known = np.array([number is not None for number in numbers])
-        values = np.array([np.nan if number is None else number for number in numbers], dtype=np.float64)
+        values = _floats(numbers)
         points.append((label, places[known], values[known]))
         notes += [note] if note else []
     # Rows are points in the order of their epochs, so that lists of any length share one table.
@@ -340,6 +338,10 @@ def _history_table(lists: Sequence[Labelled], name: str, reader: str, facts: Fac
         for (label, _, values), end in zip(points, ends, strict=True)
     ]
     return Table(name, reader, own[places[order]], columns, separate=False, facts=facts, notes=tuple(notes))
+
+
+def _floats(numbers: Sequence[float | None]) -> NDArray[np.float64]:
+    return np.array([np.nan if number is None else number for number in numbers], dtype=np.float64)
 
 
 def _spread(count: int, length: int, label: str) -> tuple[np.ndarray[Any, Any], str]:
