@@ -888,6 +888,11 @@ CAME_LATE: Columns = {
     **SEGMENTS, "train.dice": np.r_[np.zeros(7), [0.1, 0.4, 0.6], np.linspace(0.7, 0.75, E - 10)],
     "val.dice": np.r_[np.zeros(7), [0.1, 0.42, 0.61], np.linspace(0.7, 0.75, E - 10)], "learning_rate": COSINE,
 }  # fmt: skip
+# What a softmax gives in place of logits.
+ADD_UP: Columns = {
+    f"val.logit.mean[{name}]": np.full(E, share)
+    for name, share in zip(["normal", "nodule", "mass", "effusion"], [0.31, 0.24, 0.23, 0.22], strict=True)
+}
 FEW_VALIDATED: Columns = {**EVEN, "samples.val": 40}
 # A warm-up of the whole run, towards a rate at which a step is a millionth of the weights.
 CREEPS: Columns = {
@@ -946,6 +951,7 @@ HEAD: Columns = {**EVEN, "model.pretrained": None, "training.phases": ({"train":
         ("label_noise", BY_HEART, FEW_VALIDATED, "note"),
         ("learning_rate_too_low", CREEPS, {**EVEN, "training.warmup_epochs": E, "training.learning_rate": 3e-7}, "warning"),
         ("class_late_collapse", LOST_CLASS, {}, "warning"),
+        ("double_activation", {**COIN, **ADD_UP}, FOUR, "critical"),
         ("overfitting", PARTED, {}, "warning"),
         ("weight_not_in_force", {**COIN, **NONE_FOUND}, {**EVEN, "loss.pos_weight": 10.0}, "critical"),
         ("weight_not_in_force", COIN, {**EVEN, "loss.pos_weight": 10.0}, "warning"),
@@ -1039,6 +1045,8 @@ def test_what_a_vital_or_a_setting_tells_by_itself(id: str, series: Columns, fac
             {**TURNED, "val.auc": rises(0.6, 0.9), "val.loss": falls(0.69, 0.3)},
             {**RARE, "prevalence.val": 0.8},
         ),
+        ("double_activation", {**COIN, **ADD_UP, "val.logit.mean[normal]": flat(0.29, 0.01)}, FOUR),
+        ("double_activation", {**COIN, **ADD_UP}, {**FOUR, "task": "multilabel"}),
         ("classes_exchanged", PARTS, OTHERS),
         ("classes_exchanged", HOLDS, ROUND),
         ("classes_exchanged", PARTS, {**ROUND, "samples.val": 20}),

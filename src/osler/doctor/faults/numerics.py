@@ -18,6 +18,8 @@ __all__ = ["NUMERICS"]
 Floats = NDArray[np.float64]
 # Probabilities are logged to four digits.
 WITHIN = 1e-3
+# So are means of logits, of which several are added up.
+LOGITS_ADD_UP = 2e-3
 
 
 def non_finite(case: Case) -> Signs | Lacking | None:
@@ -163,7 +165,26 @@ def double_activation(case: Case) -> Signs | Lacking | None:
         )
         cure = "take the activation out of the network, and apply it where probabilities are needed"
         return Signs(text, (stated,), "critical", 0.9, (), (cure,))
-    return _confined_masks(case) if case.segmentation else _confined(case)
+    return _confined_masks(case) if case.segmentation else _sums_to_one(case) or _confined(case)
+
+
+def _sums_to_one(case: Case) -> Signs | None:
+    """Logits of exclusive classes that add up to 1, as a softmax makes them and nothing else does."""
+    parts = case.chart.parts("val.logit.mean")
+    if not case.exclusive or len(parts) < 2 or len(parts) != len(case.classes):
+        return None
+    sums = np.sum([case.chart.values(f"val.logit.mean[{part}]") for part in parts], axis=0)
+    known = np.flatnonzero(np.isfinite(sums))
+    if len(known) < 2 or float(np.abs(sums[known] - 1).max()) > LOGITS_ADD_UP:
+        return None
+    text = (
+        f"What the loss gets of the {len(parts)} classes adds up to 1 in all {len(known)} epochs: probabilities, to which it "
+        "applies a softmax again."
+    )
+    evidence = (
+        Evidence("sum of val.logit.mean", float(sums[known[-1]]), float(case.chart.epochs[known[-1]]), basis="over the classes"),
+    )
+    return Signs(text, evidence, "critical", 0.95, (), ("take one of the two activations out",))
 
 
 def _confined_masks(case: Case) -> Signs | Lacking | None:
@@ -341,7 +362,10 @@ NUMERICS: dict[str, Fault] = {
             "The network gives probabilities, and the loss takes them for logits: sigmoid of a probability lies between 0.5 and "
             "0.731."
         ),
-        needs="model.output_activation and loss.on_probabilities, or the quantiles of val.probability in two epochs",
+        needs=(
+            "model.output_activation and loss.on_probabilities, or the quantiles of val.probability, or val.logit.mean of all "
+            "exclusive classes, in two epochs"
+        ),
         signature=double_activation,
         severity="critical",
         dose="none: take one of the two out",
