@@ -302,3 +302,25 @@ def test_classes_below_the_mean_of_validation_are_of_validation(read: Read) -> N
     assert chart.values("val.auc[Hernia]").tolist() == [0.6, 0.6]
     assert chart.values("val.auc").tolist() == [0.7, 0.7]
     assert not chart.has("train.auc")
+
+
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ("current epoch: {e} current mean dice: 0.{e}1 tc: 0.{e}2 wt: 0.{e}3 et: 0.{e}4", ["tc", "wt", "et"]),
+        ("Epoch {e} | Val Dice: 0.{e}1 [TC: 0.{e}2, WT: 0.{e}3, ET: 0.{e}4]", ["TC", "WT", "ET"]),
+        ("Epoch {e} val_iou=0.{e}1 liver=0.{e}2 optic disc=0.{e}3 tumor=0.{e}4", ["liver", "optic disc", "tumor"]),
+    ],
+)
+def test_regions_bare_behind_their_mean(read: Read, line: str, names: list[str]) -> None:
+    text = "".join(f"epoch {e} train loss: 0.{9 - e}\n{line.format(e=e)}\n" for e in (1, 2, 3))
+    (chart,) = read(text.encode(), "log.txt")
+    score = "iou" if "iou" in line else "dice"
+    assert chart.values(f"val.{score}").tolist() == [0.11, 0.21, 0.31]
+    for number, name in enumerate(names, 2):
+        assert chart.values(f"val.{score}[{name}]") == pytest.approx([e / 10 + number / 100 for e in (1, 2, 3)])
+
+
+def test_a_region_is_one_only_behind_an_overlap_score(read: Read) -> None:
+    (chart,) = read(b"Epoch 1 loss: 0.9 acc: 0.3 et: 12.0\nEpoch 2 loss: 0.8 acc: 0.4 et: 11.0\n", "log.txt")
+    assert not any("et" in name for name in chart.series)

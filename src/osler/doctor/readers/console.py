@@ -17,6 +17,7 @@ from osler.doctor.chart import Chart
 from osler.doctor.facts import FACTS, Facts
 from osler.doctor.readers.assemble import charts_of
 from osler.doctor.readers.beside import FOREIGN_NAMES
+from osler.doctor.readers.nested import Mention, numbered_through
 from osler.doctor.readers.numbers import NOT_FINITE, commas_are_decimal, parse_number
 from osler.doctor.readers.source import NotThisError, Source
 from osler.doctor.readers.table import Column, Table
@@ -32,6 +33,7 @@ LONGEST_LINE = 4_000
 MOST_SETTING_LINES = 20_000
 FEWEST_ROWS = 2
 BY_STEP = "the log counts steps, and no epochs: each step that it names is a row of the chart"
+NESTED = "the log counts rounds, and epochs within them: the epochs are numbered on through the rounds"
 # The most frequent figure stands in at least so many of the epochs that have any.
 SHARE_OF_EPOCHS = 0.5
 
@@ -52,6 +54,7 @@ class Log:
     # Of each column: the rows about parts of an epoch, and what stands beside it in such lines and in those of whole epochs.
     parts: dict[str, set[int]] = field(default_factory=dict)
     beside: dict[tuple[str, bool], set[str]] = field(default_factory=dict)
+    mentions: list[Mention] = field(default_factory=list)
 
 
 def read_console(source: Source, reader: str = "console") -> list[Chart]:
@@ -81,8 +84,12 @@ def read_console(source: Source, reader: str = "console") -> list[Chart]:
     if by_step:
         log.epochs, log.parts = log.steps, {}
     _refuse_prose(log)
-    _of_whole_epochs(log)
     notes = (f"{cut} lines are longer than {LONGEST_LINE} signs: their ends were read",) if cut else ()
+    nested = None if by_step else numbered_through(log.mentions, len(log.epochs))
+    if nested is not None:
+        log.epochs, log.planned = nested.tolist(), np.nan
+        notes = (*notes, NESTED)
+    _of_whole_epochs(log)
     table = _table(log, source, reader, _settings(lines, log), notes)
     return charts_of(replace(table, axis="step").noted(BY_STEP) if by_step else table)
 
@@ -133,6 +140,8 @@ def _take(log: Log, plan: Plan, parts: Sequence[str], number: int) -> None:
         epoch = _float(parts[plan.epoch])
         if epoch != log.epoch:
             log.context = ""
+        if not log.mentions or (log.mentions[-1].words, log.mentions[-1].epoch) != (plan.words, epoch):
+            log.mentions.append(Mention(plan.words, epoch, len(log.epochs)))
         log.epoch = epoch
         if plan.total is not None:
             log.planned = _float(parts[plan.total])

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from osler.doctor.readers.vocabulary import SHARES, Meaning, find_meaning, split_of, split_words
+from osler.doctor.readers.vocabulary import REGIONS, SHARES, Meaning, find_meaning, split_of, split_words
 
 __all__ = ["NUMBER", "NUMBER_WITH_COMMA", "Figure", "Plan", "Planner"]
 
@@ -46,6 +46,7 @@ RUNNING_MEAN = re.compile(r"\s*\(\s*(?:avg:?\s*|mean:?\s*)?", re.IGNORECASE)
 GLUED_PREFIX = re.compile(r"(?i)(?:train|val|valid|test|eval)\w*[_/.]")
 MOST_TEMPLATES = 50_000
 MOST_WORDS = 8
+LONGEST_WORDS = 24
 LONGEST_HEADING = 80
 MOST_WORDS_OF_HEADING = 4
 
@@ -81,6 +82,7 @@ class Plan:
         literal: indices of numbers that belong to names ("Dice class 1: 0.8"): with other numbers there, the plan differs.
         running: the line is a progress bar, whose figures are running means.
         step: index of the number of the batch or step that the line is about; None where it is about the whole epoch.
+        words: what stands before the number of the epoch; a log may count two kinds of epochs.
     """
 
     epoch: int | None = None
@@ -90,6 +92,7 @@ class Plan:
     literal: tuple[int, ...] = ()
     running: bool = False
     step: int | None = None
+    words: str = ""
 
     @property
     def indices(self) -> tuple[int | None, ...]:
@@ -188,7 +191,7 @@ def _plan(line: str, parts: Sequence[str], context: str) -> Plan:
             if not find_meaning(last.label).name.startswith("seconds"):  # such are of a batch
                 figures.append(Figure(index, f"{last.label} avg", last.percent, running=True))
             continue
-        found = _figure_before(before, local)
+        found = _figure_before(before, local, _overlap(figures))
         if found is None:
             continue
         label, split, lasting = found
@@ -196,7 +199,8 @@ def _plan(line: str, parts: Sequence[str], context: str) -> Plan:
         changed = split if lasting else changed
         figures.append(_with_unit(index, label, parts))
     step = next((index for index in range(1, len(parts), 2) if _counts_part(parts[index - 1][-40:])), None)
-    return Plan(epoch, total, _distinct(figures), changed, tuple(literal), PROGRESS.search(line) is not None, step)
+    words = parts[epoch - 1][-LONGEST_WORDS:] if epoch is not None else ""
+    return Plan(epoch, total, _distinct(figures), changed, tuple(literal), PROGRESS.search(line) is not None, step, words)
 
 
 def _counts_part(text: str) -> bool:
@@ -251,10 +255,17 @@ def _epoch_of(parts: Sequence[str]) -> tuple[int | None, int | None]:
     return None, None
 
 
-def _figure_before(text: str, context: str) -> tuple[str, str, bool] | None:
+def _overlap(figures: Sequence[Figure]) -> str:
+    """The score that regions behind it are measured by, "dice" or "iou"; "" where the line has named none."""
+    names = (find_meaning(figure.label).name for figure in reversed(figures))
+    return next((name for name in names if name in ("dice", "iou")), "")
+
+
+def _figure_before(text: str, context: str, overlap: str) -> tuple[str, str, bool] | None:
     """The column of a number, by the words before it; with the split these words name, and whether it lasts for more lines.
 
     "Train loss" and "val:" speak of the figures that follow on the line too; the prefix of "val_loss" speaks of its own.
+    A region that stands alone is a part of the line's `overlap` score.
     """
     if text[-1:] in ("/", "\\", "_"):  # within a path or a name
         return None
@@ -270,6 +281,8 @@ def _figure_before(text: str, context: str) -> tuple[str, str, bool] | None:
     if not label or len(split_words(label)) > MOST_WORDS:
         return None
     meaning = find_meaning(label)
+    if overlap and " ".join(word for word, _, _ in split_words(label)) in REGIONS:
+        return f"{context} {overlap} {label}".strip(), "", False
     if not _is_read(meaning):
         return None
     if meaning.split == "":
