@@ -13,13 +13,15 @@ from osler.doctor.findings import Evidence, Lacking, figure
 from osler.metrics.proportion import normal_quantile
 from osler.metrics.trend import trend
 
-__all__ = ["AtChance", "OneSided", "at_chance", "one_sided"]
+__all__ = ["AtChance", "OneSided", "at_chance", "loss_of_a_coin", "one_sided"]
 
 Floats = NDArray[np.float64]
 
 # With a larger standard error, "at chance" and "of use" cannot be told apart.
 LARGEST_ERROR = 0.08
 FEWEST_AUCS = 3
+# How near to ln 2 a loss is that of a coin, and the accuracy of two classes that hardly anything known of them does not pass.
+NEAR_COIN, COIN, FEWEST_COINS = 0.02, 0.6, 4
 # Two-sided quantiles of Student's t at 95 % by degrees of freedom; beyond the table the normal one is near enough.
 STUDENT = {2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262, 10: 2.228}
 
@@ -78,6 +80,31 @@ def at_chance(case: Case, split: str) -> AtChance | Lacking | None:
             return None
     best = int(np.argmax(values))
     return AtChance(mean, mean - half, mean + half, error, float(values[best]), float(epochs[best]), count, counted)
+
+
+def loss_of_a_coin(case: Case) -> tuple[str, tuple[Evidence, ...]] | None:
+    """That validation and training never leave ln 2 nor a small accuracy, in words and figures: two classes, told by nothing.
+
+    None where they do, or where the floor of validation is known, which says more.
+    """
+    rows = np.flatnonzero(case.settled & np.isfinite(case.chart.values("val.loss") + case.chart.values("val.accuracy")))
+    losses, accuracy = (case.chart.values(f"val.{name}")[rows] for name in ("loss", "accuracy"))
+    if len(rows) < FEWEST_COINS or not _like_a_coin(losses, accuracy) or math.isfinite(case.floor("val")):
+        return None
+    later = rows[len(rows) // 2 :]  # a fresh network's first losses lie above
+    trained = case.chart.values("train.accuracy")[later]
+    if not _like_a_coin(case.chart.values("train.loss")[later], trained[np.isfinite(trained)]):
+        return None
+    best, epochs = int(losses.argmin()), case.chart.epochs[rows]
+    text = (
+        f"val.loss lies between {figure(float(losses.min()))} and {figure(float(losses.max()))} in {len(rows)} epochs, where a "
+        f"coin has ln 2 = 0.693, and val.accuracy is {figure(float(accuracy.max()))} at best: nothing tells the two classes."
+    )
+    return text, (Evidence("val.loss", float(losses[best]), float(epochs[best]), expected=math.log(2), basis="of a coin"),)
+
+
+def _like_a_coin(losses: Floats, accuracy: Floats) -> bool:
+    return bool((np.abs(losses / math.log(2) - 1.0) < NEAR_COIN).all() and (accuracy < COIN).all())
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from osler.metrics.trend import trend
 
-__all__ = ["flips", "has_gained", "longest_constant", "median", "noise", "tail_mean", "worst_spike"]
+__all__ = ["climbs", "flips", "has_gained", "longest_constant", "median", "noise", "tail_mean", "worst_spike"]
 
 Floats = NDArray[np.float64]
 
@@ -32,6 +32,20 @@ def has_gained(values: Floats, epochs: Floats) -> bool:
     """
     gain = float(values[-max(2, len(values) // 4) :].mean() - values[0])
     return gain > 0.1 or (gain > 0.03 and trend(values, epochs).rises)
+
+
+def climbs(values: Floats) -> bool:
+    """Whether more of a curve's steps go up than a random walk's would, at a level of 1 %.
+
+    A straight line through a smooth bend leaves residuals that look like slow jitter, beside which no slope counts.
+
+    >>> climbs(np.arange(8.0)), climbs(np.array([1.0, 2.0, 1.0, 3.0, 2.0, 4.0, 5.0, 4.0, 6.0]))
+    (True, False)
+    """
+    steps = np.diff(values)
+    count, up = len(steps), int((steps > 0).sum())
+    as_many = sum(math.comb(count, more) for more in range(up, count + 1))
+    return 100 * as_many < 1 << count
 
 
 def noise(values: Floats) -> float:

@@ -124,7 +124,7 @@ def summarise(
     bootstrap: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """The figures of a split as `evaluation.json` holds them (contract.md), strict JSON: call it on a subset for a subgroup.
+    """The figures of a split as `evaluation.json` holds them, strict JSON: call it on a subset for a subgroup.
 
     Args:
         targets: (N, K) in {0, 1, NaN}; multiclass: a row with any NaN is left out.

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from osler.doctor.case import SCORES, Case
-from osler.doctor.course import noise, tail_mean
+from osler.doctor.course import climbs, noise, tail_mean
 from osler.doctor.faults.fault import Fault, Lookalike
 from osler.doctor.findings import Evidence, Lacking, Signs, figure
 from osler.doctor.prescribe import set_fact
@@ -21,6 +21,8 @@ GAP = 0.2
 # Of losses alone: epochs that show it, what validation may still gain in their last third, and what training must.
 FEWEST_PARTED, STALLED, STILL_FALLS = 15, 0.05, 0.1
 TOGETHER = 3.0
+# Of runs too short for a trend: how many times the lowest loss the last one is, and what the score has lost.
+PARTED, LOST = 1.5, 0.1
 # Samples that any network can learn by heart one by one, and the training AUC that says it did.
 FEW_SAMPLES, KNOWN = 100, 0.95
 
@@ -34,7 +36,7 @@ def _rise(case: Case) -> tuple[int, float, float] | None:
         return None
     rise = tail_mean(after) - float(losses[row])
     jitter = noise(losses)
-    if not trend(after, epochs[row:]).rises or rise < 3 * jitter or rise < 0.1 * abs(float(losses[row])):
+    if not (trend(after, epochs[row:]).rises or climbs(after)) or rise < 3 * jitter or rise < 0.1 * abs(float(losses[row])):
         return None
     return row, float(losses[row]), rise
 
@@ -61,6 +63,9 @@ def overfitting(case: Case) -> Signs | Lacking | None:
     few = by_heart(case)
     if few is not None:
         return few
+    short = _at_once(case)
+    if short is not None:
+        return short
     if not case.chart.has("val.loss", points=FEWEST_AFTER + 1):
         return _gap(case) or (
             None if case.score("val", 6) else Lacking("six epochs of the validation loss, or of a score on both splits")
@@ -81,8 +86,8 @@ def overfitting(case: Case) -> Signs | Lacking | None:
         Evidence("val.loss", lowest + rise, float(epochs[-1]), expected=lowest, basis=f"lowest, epoch {figure(best_epoch)}")
     ]
     text = (
-        f"val.loss is lowest at epoch {figure(best_epoch)} ({figure(lowest)}) and {figure(lowest + rise)} at the end, while the "
-        "training loss goes on falling"
+        f"val.loss is lowest at epoch {figure(best_epoch)} ({figure(lowest)}) and {figure(lowest + rise)} at the end"
+        f"{', while the training loss goes on falling' if len(losses) > FEWEST_AFTER else ''}"
     )
     if isinstance(falls, Evidence):
         evidence.append(falls)
@@ -98,6 +103,33 @@ def overfitting(case: Case) -> Signs | Lacking | None:
         _regularise(case),
         ("use the checkpoint of the best epoch",),
         (best_epoch,),
+    )
+
+
+def _at_once(case: Case) -> Signs | None:
+    """A short run whose validation only ever gets worse: its loss by half in at least three epochs, and a score with it."""
+    epochs, val, train = case.pair("val.loss", "train.loss")
+    name = case.score("val", FEWEST_AFTER - 1)
+    row = int(np.argmin(val)) if len(val) else 0
+    if name is None or len(val) - row < FEWEST_AFTER - 1 or float(case.chart.ordinals[-1]) < case.planned:
+        return None
+    fell = float(train[-1]) < 0.9 * float(train[row])
+    if not (np.diff(val[row:]) > 0).all() or not 0.0 < float(val[row]) < float(val[-1]) / PARTED or not fell:
+        return None
+    scores = case.chart.points(name)[1]
+    if float(scores.max() - scores[-1]) < LOST:
+        return None
+    text = (
+        f"val.loss rises in every epoch after epoch {figure(float(epochs[row]))}, from {figure(float(val[row]))} to "
+        f"{figure(float(val[-1]))}, and {name} falls from {figure(float(scores.max()))} to {figure(float(scores[-1]))}, while "
+        "the training loss goes on falling."
+    )
+    evidence = (
+        Evidence("val.loss", float(val[-1]), float(epochs[-1]), expected=float(val[row]), basis="lowest"),
+        Evidence(name, float(scores[-1]), float(epochs[-1]), expected=float(scores.max()), basis="its best"),
+    )
+    return Signs(
+        text, evidence, "warning", 0.75, _regularise(case), ("use the checkpoint of the best epoch",), (float(epochs[row]),)
     )
 
 
@@ -220,7 +252,8 @@ GENERALISATION: dict[str, Fault] = {
         level="cause",
         explains=("best_from_noise", "chance_auc", "single_class_prediction", "accuracy_is_majority", "low_overlap"),
         means="What is gained in training is lost, or no longer gained, in validation.",
-        needs="six epochs of the validation loss, better with a score, fifteen without; or ten of a score on both splits",
+        needs="four epochs of losses and a score, of a run that has ended; six of the validation loss, better with a score, "
+        "fifteen without; or ten of a score on both splits",
         signature=overfitting,
         severity=(
             "warning where the score falls or has parted from the training score by 0.2, or the loss rises by a quarter or, with "
@@ -233,7 +266,7 @@ GENERALISATION: dict[str, Fault] = {
             Lookalike("unstable_validation", "swings instead of a steady rise"),
         ),
         harmful=("more epochs", "stopping at the first rise of the validation loss: it jitters"),
-        source="trend from the lowest validation loss on, with its interval, beyond three times the jitter",
+        source="trend from the lowest validation loss on, with its interval, or the signs of its steps; three times the jitter",
     ),
     "overconfidence": Fault(
         id="overconfidence",

@@ -273,7 +273,7 @@ IMBALANCE: dict[str, Fault] = {
             Lookalike("sampler_starves_findings", "prevalence.drawn"),
         ),
         harmful=("comparing its loss with that of a run without the sampler: their floors differ",),
-        source="effective odds: drawn odds × weight; runs.md E",
+        source="effective odds: drawn odds × weight",
     ),
     "focal_alpha_low": Fault(
         id="focal_alpha_low",
@@ -299,7 +299,7 @@ IMBALANCE: dict[str, Fault] = {
             "alpha as the weight of the background, as some libraries name it: probe it with one false negative and one false "
             "positive",
         ),
-        source="Lin et al. 2017 (alpha 0.25 goes with gamma 2 and thousands of easy negatives a box); runs.md E",
+        source="Lin et al. 2017 (alpha 0.25 goes with gamma 2 and thousands of easy negatives a box)",
     ),
     "focal_alpha_high": Fault(
         id="focal_alpha_high",

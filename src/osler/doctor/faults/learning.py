@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osler.doctor.case import SCORES, Case
-from osler.doctor.chance import AtChance, at_chance, one_sided
+from osler.doctor.chance import AtChance, at_chance, loss_of_a_coin, one_sided
 from osler.doctor.course import longest_constant, tail_mean
 from osler.doctor.faults.fault import Fault, Lookalike
 from osler.doctor.findings import Change, Evidence, Lacking, Severity, Signs, figure, joined
@@ -44,9 +44,12 @@ def not_learning(case: Case) -> Signs | Lacking | None:
     if rows < FEWEST_EPOCHS:
         return Lacking(f"{FEWEST_EPOCHS} epochs after the warm-up with a loss or a score; there are {rows}")
     if case.learned or case.fitted or (case.segmentation and case.learned_on("train")):
-        return _hardly_learning(case)
+        return _hardly_learning(case) or _like_a_coin(case)
     reasons, evidence = _reasons(case)
     strong = [name for name in reasons if name != "flat"]
+    coin = None if strong else _like_a_coin(case)
+    if coin is not None:
+        return coin
     if case.segmentation and "skill" not in reasons:
         return Lacking("val.floor or train.floor: the loss of the best constant mask under this loss")
     if not reasons:
@@ -68,6 +71,14 @@ def _hardly_learning(case: Case) -> Signs | None:
         return None
     changes = _other_rate(case) if case.step_size < TOO_SMALL else ()
     return Signs(*found, "warning", 0.7, changes, CHECKS, (float(case.chart.epochs[-1]),))
+
+
+def _like_a_coin(case: Case) -> Signs | None:
+    found = loss_of_a_coin(case)
+    if found is None:
+        return None
+    severity: Severity = "note" if case.early else "warning"
+    return Signs(*found, severity, 0.65, _other_rate(case), CHECKS, (float(case.chart.epochs[0]),))
 
 
 def _other_rate(case: Case) -> tuple[Change, ...]:
@@ -274,12 +285,12 @@ LEARNING: dict[str, Fault] = {
         ),
         needs=(
             "three epochs after the warm-up with a loss and its floor (loss.type and prevalence, or val.floor; for masks "
-            "val.floor), or an AUC with counts, or calls"
+            "val.floor), or an AUC with counts, or calls; of two classes, the losses with the accuracy"
         ),
         signature=not_learning,
         severity=(
-            "critical; a warning where the run has ended with next to nothing; a note in the first half of the planned epochs, "
-            "where many a sound run has learned nothing yet"
+            "critical; a warning where the run has ended with next to nothing, or the loss is a coin's and no floor is known; a "
+            "note in the first half of the planned epochs, where many a sound run has learned nothing yet"
         ),
         dose=(
             "a tenth of the learning rate (ten times it where update_ratio is under 0.0003, none where it is usual), and the "

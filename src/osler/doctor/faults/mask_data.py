@@ -275,7 +275,7 @@ MASK_DATA: dict[str, Fault] = {
             Lookalike("empty_masks", "the predictions are empty, and the masks are not"),
         ),
         harmful=("another loss or learning rate: nothing is there to learn",),
-        source="runs.md C; a mask that is not found is an empty one in many loaders",
+        source="a mask that is not found is an empty one in many loaders",
     ),
     "foreground_shifted": Fault(
         id="foreground_shifted",

@@ -228,7 +228,7 @@ MASK_WEIGHTS: dict[str, Fault] = {
             Lookalike("empty_masks", "no weight is stated"),
         ),
         harmful=("a higher learning rate",),
-        source="Lin et al. 2017 on alpha; runs.md E on alpha 0.25 with rare positives",
+        source="Lin et al. 2017 on alpha; met with alpha 0.25 and rare positives",
     ),
     "overlap_alone": Fault(
         id="overlap_alone",
@@ -247,6 +247,6 @@ MASK_WEIGHTS: dict[str, Fault] = {
             Lookalike("a slow start", "Dice moves within a few epochs"),
         ),
         harmful=("a smaller smooth term",),
-        source="nnU-Net: Dice + cross-entropy 1:1; runs.md C",
+        source="nnU-Net: Dice + cross-entropy 1:1",
     ),
 }

@@ -274,7 +274,7 @@ MASKS: dict[str, Fault] = {
             Lookalike("empty_masks", "the predicted foreground"),
         ),
         harmful=("taking the low loss for success", "more epochs"),
-        source="runs.md C",
+        source="met in a segmentation whose loss fell to zero",
     ),
     "empty_masks": Fault(
         id="empty_masks",
@@ -293,7 +293,7 @@ MASKS: dict[str, Fault] = {
             Lookalike("threshold_mismatch", "the largest probability rises while the masks stay empty"),
         ),
         harmful=("Dice alone: without a pixel term it has no gradient to start from",),
-        source="nnU-Net issue 1395; runs.md C",
+        source="nnU-Net issue 1395; met in a segmentation whose loss fell to zero",
     ),
     "full_masks": Fault(
         id="full_masks",
@@ -351,6 +351,6 @@ MASKS: dict[str, Fault] = {
             Lookalike("overlap_terms_weak", "loss.weights"),
         ),
         harmful=("judging by pixel accuracy",),
-        source="runs.md B",
+        source="met in a segmentation of small lesions that hardly learned",
     ),
 }

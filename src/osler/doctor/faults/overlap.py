@@ -20,6 +20,8 @@ FLATTERED = 0.95
 MEAN_OF_BOTH = 0.03
 # Two figures of one log, rounded alike.
 SAME = 1e-4
+# How far above the Dice that its IoU allows a Dice must lie in every epoch; smoothing and averaging make some of it.
+BEYOND = 0.15
 # BCE 0.4 + Dice 0.4 + focal 0.2 is sound.
 ENOUGH_OVERLAP = 0.399
 HIGH_BETA, HIGHEST_BETA = 0.7, 0.9
@@ -139,7 +141,7 @@ def _plain_pair(case: Case) -> tuple[Change, ...]:
 
 def flattering_overlap(case: Case) -> Signs | Lacking | None:
     """An overlap score that counts the background: near 1 from the first epoch, or half-way between foreground and 1."""
-    proven = _is_accuracy(case) or _mean_with_background(case)
+    proven = _is_accuracy(case) or _mean_with_background(case) or _beyond_iou(case)
     if proven is not None:
         return proven
     for name in ("val.dice", "val.iou", "train.dice", "train.iou"):
@@ -177,6 +179,22 @@ def _is_accuracy(case: Case) -> Signs | None:
     evidence = Evidence("val.dice", float(dice[-1]), float(epochs[-1]), expected=float(accuracy[-1]), basis=basis)
     actions = ("log Dice of each foreground class; the background is no class",)
     return Signs(text, (evidence,), "warning", 0.95, (), actions, (float(epochs[0]),))
+
+
+def _beyond_iou(case: Case) -> Signs | None:
+    """A Dice beside an IoU that allows no such Dice: of a pixel set it is 2·IoU/(1 + IoU), and less on average over images."""
+    epochs, dice, iou = case.pair("val.dice", "val.iou")
+    most = 2 * iou / (1 + iou)
+    if len(epochs) < 3 or not (dice - most > BEYOND).all():
+        return None
+    text = (
+        f"val.dice is {figure(float(dice[-1]))} beside a val.iou of {figure(float(iou[-1]))}, whose Dice is "
+        f"{figure(float(most[-1]))} at most: the Dice counts the background or gives images without a lesion full marks, or the "
+        "IoU is of other classes."
+    )
+    evidence = Evidence("val.dice", float(dice[-1]), float(epochs[-1]), expected=float(most[-1]), basis="2·IoU/(1 + IoU)")
+    actions = ("log Dice and IoU of each foreground class, averaged alike",)
+    return Signs(text, (evidence,), "warning", 0.7, (), actions, (float(epochs[0]),))
 
 
 def _mean_with_background(case: Case) -> Signs | None:
@@ -217,7 +235,7 @@ OVERLAP: dict[str, Fault] = {
             Lookalike("learning_rate_too_low", "recall and precision are both low"),
         ),
         harmful=("beta above 0.9: masks run over",),
-        source="Salehi et al. 2017; Keras pull request 23333 on swapped names; runs.md B",
+        source="Salehi et al. 2017; Keras pull request 23333 on swapped names",
     ),
     "tversky_beta_high": Fault(
         id="tversky_beta_high",
@@ -252,7 +270,7 @@ OVERLAP: dict[str, Fault] = {
         explains=("low_overlap", "empty_masks"),
         lookalikes=(Lookalike("tversky_beta_low", "loss.tversky_beta"),),
         harmful=("a fifth term",),
-        source="nnU-Net: Dice + cross-entropy 1:1; runs.md B",
+        source="nnU-Net: Dice + cross-entropy 1:1",
     ),
     "flattering_overlap": Fault(
         id="flattering_overlap",

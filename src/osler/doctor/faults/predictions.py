@@ -21,6 +21,8 @@ FEWEST_CONSTANT = 5
 # A figure repeats by chance where the set is so small that it has few values to take.
 SMALL_GRID = 40
 INVERTED_Z = 3.0
+# Nearer to a half, an accuracy and one minus it are met by chance.
+LEAST_MIRRORED = 0.55
 
 
 def single_class_prediction(case: Case) -> Signs | Lacking | None:
@@ -111,7 +113,8 @@ def alternating_prediction(case: Case) -> Signs | Lacking | None:
     sides = case.sides("val")
     known = int(np.isfinite(sides).sum())
     if known < 3:
-        return Lacking("three epochs of val.positive_rate, or of val.recall with val.precision")
+        lacking = Lacking("three epochs of val.positive_rate, or of val.recall with val.precision")
+        return _mirrored_accuracy(case) or lacking
     count = flips(sides)
     if count < 2 or np.isin(sides[np.isfinite(sides)], (1.0, -1.0)).mean() < 0.5:
         return None
@@ -130,6 +133,27 @@ def alternating_prediction(case: Case) -> Signs | Lacking | None:
     text = f"The calls change {count} times between all positive and all negative: one common output moves across the threshold."
     severity: Severity = "note" if case.early else "warning"
     return Signs(text, evidence, severity, 0.9, epochs=(float(case.chart.epochs[changed[0]]),))
+
+
+def _mirrored_accuracy(case: Case) -> Signs | None:
+    """An accuracy that is now one figure, now one minus it: all samples called one class of two, then all the other."""
+    epochs, values = case.chart.points("val.accuracy")
+    upper = np.maximum(values, 1.0 - values)
+    share = float(max(upper, key=lambda level: int((np.abs(upper - level) < ROUNDED).sum()), default=0.0))
+    if share < LEAST_MIRRORED:
+        return None
+    ones, others = (np.flatnonzero(np.abs(values - level) < ROUNDED) for level in (share, 1.0 - share))
+    if min(len(ones), len(others)) < 2 or 2 * (len(ones) + len(others)) < len(values) or _on_small_grid(share):
+        return None
+    text = (
+        f"val.accuracy is {figure(share)} in {len(ones)} epochs and {figure(1.0 - share)}, one minus it, in {len(others)} of "
+        f"{len(values)}: all samples are called one class, then all of them the other."
+    )
+    evidence = tuple(
+        Evidence("val.accuracy", float(values[row]), float(epochs[row]), expected=1.0 - float(values[row]), basis="other epochs")
+        for row in (ones[0], others[0])
+    )
+    return Signs(text, evidence, "note" if case.early else "warning", 0.85, epochs=(float(epochs[max(ones[0], others[0])]),))
 
 
 def chance_auc(case: Case) -> Signs | Lacking | None:
@@ -243,7 +267,9 @@ PREDICTIONS: dict[str, Fault] = {
         family="predictions",
         level="symptom",
         means="One common output moves across the threshold from epoch to epoch, so the calls flip for all samples at once.",
-        needs="val.positive_rate, or val.recall with val.precision or val.specificity, in three epochs",
+        needs=(
+            "val.positive_rate, or val.recall with val.precision or val.specificity, in three epochs; or an accuracy that repeats"
+        ),
         signature=alternating_prediction,
         severity="warning",
         dose="none of its own: the cause decides",

@@ -303,6 +303,6 @@ RATES: dict[str, Fault] = {
             Lookalike("tversky_beta_low", "recall far below precision: lesions are missed whatever the rate"),
         ),
         harmful=("more epochs at the same rate",),
-        source="update ratio of a healthy network about 0.001 (Karpathy); runs.md B",
+        source="update ratio of a healthy network about 0.001 (Karpathy)",
     ),
 }  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from osler.doctor.case import Case
 from osler.doctor.course import median
@@ -26,6 +27,12 @@ VALIDATION_SHARE = 0.05
 MOST_WHITE, MOST_BLACK = 0.4, 0.95
 # A first epoch that validates so well had little to learn.
 PERFECT = 0.99
+# A score of a task that is not trivial does not begin with this, in so many epochs.
+FLAWLESS, FLAWLESS_EPOCHS = 0.998, 5
+LOOK_FOR_LEAKS = (
+    "compare hashes of the decoded pixels, and the patients, across the splits",
+    "look at what decides: cover the corners, where markers and burned-in text are, and evaluate again",
+)
 # What is shared by splits: as stated, or as an audit found it.
 SHARED = {
     "patients": ("split.patients_shared", "audit.patients_across_splits"),
@@ -160,7 +167,7 @@ def leakage_suspected(case: Case) -> Signs | Lacking | None:
         return Signs(text, evidence, "critical", 0.85, (), ("give validation its own samples",), (float(epochs[0]),))
     name = next((each for each in ("auc", "accuracy") if case.chart.has(f"train.{each}", f"val.{each}", points=3)), None)
     if name is None:
-        return Lacking("three epochs of AUC or accuracy on both splits")
+        return _flawless_alone(case) or Lacking("three epochs of AUC or accuracy on both splits")
     epochs, val, train = case.pair(f"val.{name}", f"train.{name}")
     labels = case.labels("val")
     majority = float(np.max(np.maximum(labels.share, 1 - labels.share))) if labels is not None else math.nan
@@ -180,12 +187,28 @@ def leakage_suspected(case: Case) -> Signs | Lacking | None:
     else:
         text += ": the same patients or images may stand in both splits, or the task is easy."
     changes = set_fact(case, "data.split.by_patient", True, "keep all samples of a patient in one split") if mixed else ()
-    actions = (
-        "compare hashes of the decoded pixels, and the patients, across the splits",
-        "look at what decides: cover the corners, where markers and burned-in text are, and evaluate again",
-    )
     known = mixed or bool(told)
-    return Signs(text, tuple(seen), "warning" if known else "note", 0.6 if known else 0.35, changes, actions, (float(epochs[0]),))
+    grave = known or _without_a_mistake(val)
+    confidence = 0.6 if known else 0.5 if grave else 0.35
+    return Signs(text, tuple(seen), "warning" if grave else "note", confidence, changes, LOOK_FOR_LEAKS, (float(epochs[0]),))
+
+
+def _without_a_mistake(scores: NDArray[np.float64]) -> bool:
+    """Whether a validation score is 1 but for a few samples in the first epoch, and in nearly all that follow."""
+    return len(scores) >= FLAWLESS_EPOCHS and bool(scores[0] > FLAWLESS and np.mean(scores > FLAWLESS) >= 0.8)
+
+
+def _flawless_alone(case: Case) -> Signs | None:
+    """An AUC of validation that is 1 from the first epoch on, with no training figure beside it."""
+    epochs, scores = case.chart.points("val.auc")
+    if not _without_a_mistake(scores):
+        return None
+    text = (
+        f"val.auc is {figure(float(scores[0]))} in the first epoch and {figure(float(scores.min()))} at least in {len(scores)}: "
+        "the same patients or images may stand in both splits, a mark may tell the label, or the task is easy."
+    )
+    evidence = (Evidence("val.auc", float(scores[0]), float(epochs[0]), expected=PERFECT, basis="rarely reached at all"),)
+    return Signs(text, evidence, "warning", 0.5, (), LOOK_FOR_LEAKS, (float(epochs[0]),))
 
 
 def input_out_of_range(case: Case) -> Signs | Lacking | None:
@@ -260,7 +283,7 @@ SAMPLES: dict[str, Fault] = {
             Lookalike("a small validation set", "the interval of the observed share includes the declared one"),
         ),
         harmful=("class weights from the declared counts",),
-        source="accuracy of an all-positive epoch is the prevalence; Wilson 1927; runs.md A",
+        source="accuracy of an all-positive epoch is the prevalence; Wilson 1927; met in a classifier",
     ),
     "shifted_splits": Fault(
         id="shifted_splits",
@@ -298,9 +321,12 @@ SAMPLES: dict[str, Fault] = {
         family="samples",
         level="syndrome",
         means="Validation is near perfect from the first epoch on and never below training, or equals it to the last digit.",
-        needs="three epochs of AUC or accuracy on both splits, or four of both losses",
+        needs="three epochs of AUC or accuracy on both splits, or four of both losses; or a flawless AUC of validation",
         signature=leakage_suspected,
-        severity="critical where both losses are one; a warning where patients mix, or a shortcut tells labels; else a note",
+        severity=(
+            "critical where both losses are one; a warning where patients mix, a shortcut tells labels, or nearly all epochs are "
+            "flawless; else a note"
+        ),
         dose="a split by patient, duplicates kept together; a look at what decides",
         lookalikes=(
             Lookalike("leakage", "patients and hashes compared: this is the proof"),

@@ -258,7 +258,7 @@ SAMPLING: dict[str, Fault] = {
         ),
         lookalikes=(Lookalike("double_correction", "prevalence.drawn: findings are drawn too often, not too rarely"),),
         harmful=("a balance figure over the findings alone as a proof", "weights in the loss to make up for it"),
-        source="counted on the real table: runs.md E",
+        source="counted on the table of a public set of chest films with fourteen findings",
     ),
     "batches_without_positives": Fault(
         id="batches_without_positives",

@@ -266,7 +266,7 @@ SCHEDULE: dict[str, Fault] = {
         explains=("low_overlap", "stuck_loss", "empty_masks"),
         lookalikes=(Lookalike("learning_rate_too_low", "the same slow curve after the warm-up has ended"),),
         harmful=("judging a run before it has reached its rate",),
-        source="tuning playbook: at most 10 % of the steps; runs.md B",
+        source="tuning playbook: at most 10 % of the steps",
     ),
     "rate_spent_early": Fault(
         id="rate_spent_early",

@@ -291,7 +291,7 @@ VALIDATION: dict[str, Fault] = {
             Lookalike("a copy of the label in the training images", "which pixels decide"),
         ),
         harmful=("regularisation: there is nothing to generalise from a path that differs",),
-        source="runs.md D: a service that left out CLAHE",
+        source="met in a service that left out CLAHE",
     ),
     "train_eval_gap": Fault(
         id="train_eval_gap",

@@ -244,7 +244,7 @@ WEIGHTS: dict[str, Fault] = {
             "any other weight, above all a larger one: where the weight in force balances the classes it is not what keeps the "
             "network from learning",
         ),
-        source="at p = 0.5 a weighted BCE is ln 2 · (1 + π(w − 1)), whatever is called; runs.md A",
+        source="at p = 0.5 a weighted BCE is ln 2 · (1 + π(w − 1)), whatever is called",
     ),
     "pos_weight_inverted": Fault(
         id="pos_weight_inverted",

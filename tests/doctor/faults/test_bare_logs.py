@@ -1,0 +1,142 @@
+"""Logs of few figures and few epochs, as people keep them: what still shows in them, and what must not be read into them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from osler.doctor.chart import Chart
+from osler.doctor.diagnose import diagnose
+from osler.doctor.findings import Finding
+
+Columns = dict[str, list[float]]
+
+# A network fine-tuned for five epochs on a small set of films.
+ONLY_WORSE: Columns = {
+    "train.loss": [0.6785, 0.2597, 0.2053, 0.1586, 0.1549],
+    "val.loss": [0.5736, 0.7671, 0.8772, 1.2561, 1.3425],
+    "val.accuracy": [0.8, 0.7667, 0.6833, 0.7167, 0.6333],
+}
+# The same from weights of another pretraining, on two classes.
+A_COIN: Columns = {
+    "train.loss": [0.8738, 0.7048, 0.7, 0.7002, 0.6878],
+    "train.accuracy": [0.5067, 0.5285, 0.523, 0.5253, 0.5544],
+    "val.loss": [0.6872, 0.6883, 0.6835, 0.6845, 0.6863],
+    "val.accuracy": [0.5475, 0.5566, 0.5738, 0.5493, 0.5538],
+}
+# A linear classifier on frozen features.
+MIRRORED = [0.1777, 0.1777, 0.8223, 0.2884, 0.8223, 0.8223, 0.8006, 0.7554, 0.8223, 0.8223]
+# Brain tumours: the Dice of another averaging than the IoU.
+DICE_AND_IOU: Columns = {
+    "val.loss": [0.192, 0.19, 0.189, 0.188, 0.187, 0.186],
+    "val.dice": [0.8842, 0.8495, 0.7797, 0.8369, 0.871, 0.911],
+    "val.iou": [0.201, 0.22, 0.25, 0.29, 0.32, 0.355],
+}
+FLAWLESS: Columns = {
+    "train.loss": [0.1659, 0.0574, 0.0466, 0.0024, 0.0347, 0.0574],
+    "val.loss": [0.0079, 0.0014, 0.0023, 0.0005, 0.0007, 0.0014],
+    "val.auc": [1.0, 1.0, 0.9999, 1.0, 1.0, 1.0],
+}
+
+
+def found(columns: Columns, **facts: object) -> dict[str, Finding]:
+    """Every finding of a log, those under a cause too."""
+    run = diagnose(Chart.of({name: np.array(values) for name, values in columns.items()}, facts))
+    return {each.id: each for finding in run.findings for each in (finding, *finding.symptoms)}
+
+
+def test_a_short_run_that_only_gets_worse_overfits() -> None:
+    finding = found(ONLY_WORSE)["overfitting"]
+    assert finding.severity == "warning"
+    assert [each.value for each in finding.signs.evidence] == [1.3425, 0.6333]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"val.loss": [0.5736, 0.7671, 0.7572, 1.2561, 1.3425]},  # falls once in between
+        {"val.loss": [0.5736, 0.6071, 0.6572, 0.7561, 0.8425]},  # not by half
+        {"val.accuracy": [0.8, 0.7667, 0.7833, 0.7167, 0.75]},  # the score holds
+        {"train.loss": [0.2785, 0.2597, 0.2653, 0.2586, 0.2549]},  # training does not learn what validation loses
+    ],
+)
+def test_a_short_run_with_less_to_it_does_not(change: Columns) -> None:
+    assert "overfitting" not in found({**ONLY_WORSE, **change})
+
+
+def test_a_short_run_that_goes_on_is_not_judged_by_its_first_epochs() -> None:
+    assert "overfitting" not in found(ONLY_WORSE, **{"training.epochs": 30})
+    assert "overfitting" in found(ONLY_WORSE, **{"training.epochs": 4})  # counted from 0
+
+
+def test_no_falling_training_loss_is_spoken_of_where_none_is_logged() -> None:
+    bowl = [0.6, 0.52, 0.46, 0.44, 0.46, 0.5, 0.55, 0.6, 0.66, 0.72, 0.78, 0.84]
+    sinks = [0.7, 0.78, 0.81, 0.82, 0.81, 0.8, 0.78, 0.76, 0.74, 0.72, 0.7, 0.68]
+    summary = found({"val.loss": bowl, "val.auc": sinks})["overfitting"].signs.summary
+    assert "training loss" not in summary
+    summary = found({"val.loss": bowl, "val.auc": sinks, "train.loss": [0.6 * 0.8**k for k in range(12)]})[
+        "overfitting"
+    ].signs.summary
+    assert "while the training loss goes on falling" in summary
+
+
+def test_losses_at_ln_2_with_small_accuracies_are_a_coins() -> None:
+    finding = found(A_COIN)["not_learning"]
+    assert finding.severity == "warning"
+    assert finding.signs.evidence[0].expected == pytest.approx(np.log(2))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"val.accuracy": [0.5475, 0.5566, 0.6738, 0.6893, 0.7138]},  # the calls are right more often than a coin's
+        {"val.loss": [0.6872, 0.6783, 0.6735, 0.6645, 0.6563]},  # the loss leaves ln 2
+        {"train.loss": [0.8738, 0.7048, 0.67, 0.6302, 0.5878]},  # training learns
+    ],
+)
+def test_what_is_more_than_a_coin_is_none(change: Columns) -> None:
+    assert "not_learning" not in found({**A_COIN, **change})
+
+
+def test_a_floor_that_is_known_says_more_than_ln_2() -> None:
+    """With one positive in fifty, a loss of ln 2 is not a coin's: the constant prediction has 0.098."""
+    facts = {"task": "binary", "loss.type": "bce", "prevalence.val": 0.02, "prevalence.train": 0.02}
+    finding = found(A_COIN, **facts)["not_learning"]
+    assert finding.signs.evidence[0].quantity == "val.skill"
+    assert finding.severity == "critical"
+
+
+def test_an_accuracy_and_one_minus_it_are_two_constants() -> None:
+    finding = found({"train.loss": [7.6, 8.5, 6.1, 10.2, 13.8, 5.8, 8.5, 9.9, 6.6, 6.2], "val.accuracy": MIRRORED})[
+        "alternating_prediction"
+    ]
+    assert finding.severity == "warning"
+    assert "0.8223 in 5 epochs" in finding.signs.summary
+
+
+@pytest.mark.parametrize(
+    "accuracy",
+    [
+        [0.8223] * 10,  # one constant: another fault
+        [0.81, 0.83, 0.8223, 0.84, 0.85, 0.86, 0.1777, 0.86, 0.1777, 0.8223],  # not in half of the epochs
+        [0.75, 0.25, 0.75, 0.25, 0.75, 0.7, 0.75, 0.25, 0.75, 0.25],  # shares of a small set
+        [0.51, 0.49, 0.51, 0.49, 0.51, 0.49, 0.5, 0.49, 0.51, 0.5],  # by chance
+    ],
+)
+def test_accuracies_that_mirror_by_chance_or_not_at_all(accuracy: list[float]) -> None:
+    assert "alternating_prediction" not in found({"val.accuracy": accuracy})
+
+
+def test_a_dice_that_its_iou_does_not_allow() -> None:
+    finding = found(DICE_AND_IOU, task="segmentation")["flattering_overlap"]
+    assert finding.severity == "warning"
+    assert finding.signs.evidence[0].expected == pytest.approx(2 * 0.355 / 1.355)
+    allowed = {**DICE_AND_IOU, "val.dice": [2 * iou / (1 + iou) - 0.02 for iou in DICE_AND_IOU["val.iou"]]}
+    assert "flattering_overlap" not in found(allowed, task="segmentation")
+
+
+def test_an_auc_without_a_flaw_is_too_good_to_be_true() -> None:
+    assert found(FLAWLESS)["leakage_suspected"].severity == "warning"
+    assert found({**FLAWLESS, "train.auc": [0.99, 1.0, 1.0, 1.0, 1.0, 1.0]})["leakage_suspected"].severity == "warning"
+    late = {**FLAWLESS, "val.auc": [0.93, 0.99, 0.999, 1.0, 1.0, 1.0]}
+    assert "leakage_suspected" not in found(late)
