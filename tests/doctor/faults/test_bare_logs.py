@@ -140,3 +140,14 @@ def test_an_auc_without_a_flaw_is_too_good_to_be_true() -> None:
     assert found({**FLAWLESS, "train.auc": [0.99, 1.0, 1.0, 1.0, 1.0, 1.0]})["leakage_suspected"].severity == "warning"
     late = {**FLAWLESS, "val.auc": [0.93, 0.99, 0.999, 1.0, 1.0, 1.0]}
     assert "leakage_suspected" not in found(late)
+
+
+def test_a_validation_loss_that_steps_up_overfits_and_does_not_stand_still() -> None:
+    """Evaluations alone, of a run that was fine-tuned in stages."""
+    loss = [0.6622, 0.6498, 0.6004, 0.6004, 0.6865, 0.677, 0.6542, 0.649, 1.1912, 1.1731, 1.1002, 1.1044, 1.1666, 1.1697]
+    accuracy = [0.758, 0.761, 0.7955, 0.7953, 0.7812, 0.783, 0.7792, 0.781, 0.6739, 0.6759, 0.7002, 0.6999, 0.6919, 0.6915]
+    shown = found({"val.loss": loss, "val.accuracy": accuracy})
+    assert shown["overfitting"].severity == "warning"
+    assert "stuck_loss" not in shown
+    swings = [*loss[:8], 1.1912, 0.66, 1.1002, 0.65, 1.1666, 0.67]
+    assert "overfitting" not in found({"val.loss": swings, "val.accuracy": accuracy})

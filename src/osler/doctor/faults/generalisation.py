@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from osler.doctor.case import SCORES, Case
 from osler.doctor.course import climbs, noise, tail_mean
@@ -21,6 +22,7 @@ GAP = 0.2
 # Of losses alone: epochs that show it, what validation may still gain in their last third, and what training must.
 FEWEST_PARTED, STALLED, STILL_FALLS = 15, 0.05, 0.1
 TOGETHER = 3.0
+STEP_UP = 1.25
 # Of runs too short for a trend: how many times the lowest loss the last one is, and what the score has lost.
 PARTED, LOST = 1.5, 0.1
 # Samples that any network can learn by heart one by one, and the training AUC that says it did.
@@ -36,9 +38,16 @@ def _rise(case: Case) -> tuple[int, float, float] | None:
         return None
     rise = tail_mean(after) - float(losses[row])
     jitter = noise(losses)
-    if not (trend(after, epochs[row:]).rises or climbs(after)) or rise < 3 * jitter or rise < 0.1 * abs(float(losses[row])):
+    rises = trend(after, epochs[row:]).rises or climbs(after) or _stays_up(after)
+    if not rises or rise < 3 * jitter or rise < 0.1 * abs(float(losses[row])):
         return None
     return row, float(losses[row]), rise
+
+
+def _stays_up(after: NDArray[np.float64]) -> bool:
+    """Whether the last third of some epochs lies by a quarter above all of the first, as after a step in the course."""
+    third = len(after) // 3
+    return third > 2 and float(after[-third:].min()) > STEP_UP * float(after[:third].max()) > 0.0
 
 
 def _score_falls(case: Case, epoch: float) -> Evidence | bool | None:

@@ -29,6 +29,7 @@ CUT_OFF = 0.1
 NO_MOVE = 0.02
 # One that is lower by so much at the end has learned something, be it by heart.
 FALLEN = 0.06
+RISEN = 1.25
 CHECKS = (
     "train on one batch of 32 samples until its loss is near zero (augmentation and dropout off): if that fails, the network, "
     "the optimiser or the loss is broken; if it works, look at inputs and labels",
@@ -172,6 +173,8 @@ def stuck_loss(case: Case) -> Signs | Lacking | None:
         skill = case.skill(split)
         if _goes_down(case, "val" if split == "train" else "train"):
             continue  # what is learned on one split alone is another fault, or an average over other batches
+        if split == "val" and len(losses) and tail_mean(losses) > RISEN * losses[0]:
+            continue  # gets worse, and does not stand still
         if not _is_flat(losses, epochs) or (np.isfinite(skill).any() and float(np.nanmax(skill)) > 0.05):
             continue
         least, slope = case.floor(split), trend(losses, epochs)
