@@ -239,7 +239,9 @@ def predict(
 
 @app.command()
 def diagnose(
-    sources: Annotated[list[Path], typer.Argument(metavar="RUN_OR_LOG...", help="Run folders, or logs of any framework.")],
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="RUN_OR_LOG...", help="Run folders, logs of any framework, or folders of them.")
+    ],
     fact: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="What the log does not say; repeatable.")] = None,
     facts: Annotated[Path | None, typer.Option(metavar="FILE", help="A YAML file of such facts.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the diagnosis as JSON.")] = False,

@@ -12,6 +12,7 @@ from osler.doctor.facts import Facts, facts_from_file, facts_from_texts
 from osler.doctor.faults import FAULTS
 from osler.doctor.findings import SCHEMA, SEVERITIES, Diagnosis
 from osler.doctor.readers.choose import read_charts
+from osler.doctor.readers.folders import is_run, look_through
 from osler.errors import OslerError, RequestError, nearest
 
 __all__ = ["Diagnoses", "describe_faults", "diagnose_sources"]
@@ -77,6 +78,25 @@ def diagnose_sources(sources: Sequence[Path | str], facts: Iterable[str] = (), f
 
 
 def _diagnose_source(source: Path | str, facts: Facts) -> list[Diagnosis]:
+    """The diagnoses of one input: of a folder, those of each run folder below, and then of its other logs."""
+    folder = _folder(source)
+    if folder is None:
+        return _diagnose_one(source, facts)
+    found = look_through(folder)
+    runs = [run for path in found.runs for run in _diagnose_one(path, facts)]
+    return runs if runs and not (found.logs or found.events) else runs + _diagnose_one(source, facts)
+
+
+def _folder(source: Path | str) -> Path | None:
+    """An input that is a folder and no run itself."""
+    path = Path(source)
+    try:
+        return path if path.is_dir() and not is_run(path) else None
+    except (OSError, ValueError):
+        return None
+
+
+def _diagnose_one(source: Path | str, facts: Facts) -> list[Diagnosis]:
     try:
         charts = read_charts(source, facts)
     except (OslerError, OSError) as error:

@@ -18,6 +18,7 @@ from osler.doctor.facts import Facts
 from osler.doctor.readers.beside import facts_beside, own_facts_beside
 from osler.doctor.readers.delimited import read_delimited
 from osler.doctor.readers.eventfile import is_event_file
+from osler.doctor.readers.folders import is_run, look_through
 from osler.doctor.readers.huggingface import read_printed_records, read_trainer_state
 from osler.doctor.readers.jsonlogs import read_json
 from osler.doctor.readers.markdown import read_markdown
@@ -50,22 +51,15 @@ READERS: dict[str, Callable[[Source], list[Chart]]] = {
 # What is one of these is nothing else: its text is not gone through for lines of a log.
 WHOLE = ("json",)
 
-# In a folder that is neither a run nor event files: logs by name, the first that is there.
-LOG_NAMES = (
-    "vitals.jsonl", "trainer_state.json", "results.csv", "metrics.csv", "history.json", "history.csv", "training_history.json",
-    "training_log.csv", "log.csv", "metrics.json", "metrics.jsonl", "train.log", "training.log", "log.txt", "train_log.txt",
-)  # fmt: skip
-LOG_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".log", ".txt", ".md", ".out")
-MOST_ENTRIES = 20_000
-MOST_LOGS = 200
-DEEPEST = 8
+# Logs of one folder that are read; there are no more of them among runs, and there may be among what is none.
+MOST_LOGS = 2_000
 
 
 def read_charts(path: Path | str, facts: Facts | None = None) -> list[Chart]:
     """The runs that a file or folder holds, with the facts beside it, and the given ones laid over them.
 
     Args:
-        path: a run folder, a log, or a folder of logs.
+        path: a run folder, a log, or a folder of logs, of which the run folders below are left out.
         facts: what the user states; it wins over what the log says.
 
     Raises:
@@ -78,14 +72,23 @@ def read_charts(path: Path | str, facts: Facts | None = None) -> list[Chart]:
         folder = path.is_dir()
     except (OSError, ValueError) as error:
         raise DataError(f"{name!r}: cannot be opened: {error}.") from error
-    charts = _read_folder(path, name) if folder else _read_file(path, name)
-    stated = facts or Facts()
-    if all(chart.reader == "osler" for chart in charts):
-        # A run of Osler's own knows its facts; only what the user wrote beside it is laid over them.
-        beside = own_facts_beside(path if folder else path.parent, but="facts.json")
+    if folder and is_run(path):
+        charts = _with_facts(read_run(path, name), path)
+    elif folder:
+        charts = _read_folder(path, name)
     else:
-        beside = facts_beside(path if folder else path.parent)
-    return [chart.with_facts(beside.over(stated)) for chart in charts]
+        charts = _with_facts(_read_file(path, name), path.parent)
+    return [chart.with_facts(facts or Facts()) for chart in charts]
+
+
+def _with_facts(charts: Sequence[Chart], folder: Path) -> list[Chart]:
+    """Charts with the facts that lie beside them.
+
+    A run of Osler's own knows its facts; only what the user wrote beside it is laid over them.
+    """
+    own = all(chart.reader == "osler" for chart in charts)
+    beside = own_facts_beside(folder, but="facts.json") if own else facts_beside(folder)
+    return [chart.with_facts(beside) for chart in charts]
 
 
 def _read_file(path: Path, name: str) -> list[Chart]:
@@ -115,71 +118,37 @@ def _read_file(path: Path, name: str) -> list[Chart]:
 
 
 def _read_folder(folder: Path, name: str) -> list[Chart]:
-    if (folder / "vitals.jsonl").is_file() or ((folder / "config.yaml").is_file() and (folder / "checkpoints").is_dir()):
-        return read_run(folder, name)
-    files = _files_below(folder)
-    if not files:
+    """The runs of a folder of logs, below it too; what is no log is passed over, unless there is nothing else."""
+    found = look_through(folder)
+    if not found.files:
         raise DataError(f"{name}: is an empty folder.")
-    logs = _logs_of(folder, files)
-    events = [path for path in files if "tfevents" in path.name]
     faults: list[str] = []
     charts: list[Chart] = []
-    for path in logs[:MOST_LOGS]:
+    for path in found.logs[:MOST_LOGS]:
         try:
-            charts += _read_file(path, str(path))
+            charts += _with_facts(_read_file(path, str(path)), path.parent)
+        except DataError as error:
+            faults.append(str(error))
+    charts = _joined(charts)
+    if found.events:
+        from osler.doctor.readers.tensorboard import read_event_folder  # slow to import, and few need it
+
+        try:
+            charts += _with_facts(read_event_folder(folder, found.events, name), folder)
         except DataError as error:
             faults.append(str(error))
     if charts:
-        return _joined(charts)
-    if events:
-        from osler.doctor.readers.tensorboard import read_event_folder  # as above
-
-        return read_event_folder(folder, events, name)
+        left = len(found.logs) - MOST_LOGS
+        more = f"{left} files" if left > 0 else "files" if found.cut else ""
+        cut = f"the folder holds {more} more that may be logs: give them by name, or folder by folder"
+        return [chart.with_notes([cut]) for chart in charts] if more else charts
     tried = "\n".join(f"  {fault}" for fault in faults[:5])
     more = (
-        f" Of its {len(files)} files these were tried:\n{tried}"
+        f" Of its {found.files} files these were tried:\n{tried}"
         if faults
-        else f" None of its {len(files)} files is a log by name."
+        else f" None of its {found.files} files is a log by name."
     )
     raise DataError(f"{name}: no training log was found in this folder.{more}")
-
-
-def _files_below(folder: Path) -> list[Path]:
-    """Files in a folder and below, sorted, without following links to folders."""
-    found: list[Path] = []
-    waiting = [(folder, 0)]
-    seen = 0
-    while waiting:
-        here, depth = waiting.pop()
-        try:
-            entries = sorted(here.iterdir())
-        except OSError:
-            continue
-        for entry in entries:
-            seen += 1
-            if seen > MOST_ENTRIES:
-                return sorted(found)
-            if entry.is_dir() and not entry.is_symlink():
-                if depth < DEEPEST and not entry.name.startswith("."):
-                    waiting.append((entry, depth + 1))
-            elif entry.is_file() and not entry.name.startswith("."):
-                found.append(entry)
-    return sorted(found)
-
-
-def _logs_of(folder: Path, files: Sequence[Path]) -> list[Path]:
-    """The logs to read: one that is known by its name in the folder itself, else all that are logs by their suffix."""
-    own = {path.name: path for path in files if path.parent == folder}
-    named = next((own[known] for known in LOG_NAMES if known in own), None)
-    if named is not None:
-        return [named]
-    if any("tfevents" in path.name for path in files):
-        return []
-    return [
-        path
-        for path in files
-        if path.suffix.lower() in LOG_SUFFIXES and path.stem.upper() not in ("LICENSE", "README", "REQUIREMENTS")
-    ]
 
 
 def _joined(charts: Sequence[Chart]) -> list[Chart]:
