@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import struct
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from osler.doctor.diagnose import diagnose
 from osler.doctor.readers.choose import read_charts
 from osler.doctor.readers.eventfile import _masked_crc, is_event_file, read_events
 from osler.errors import DataError
@@ -34,7 +38,7 @@ def record(event: bytes) -> bytes:
 
 
 def event(step: int, time: float, value: bytes) -> bytes:
-    return record(field(1, 1, struct.pack("<d", time)) + field(2, 0, varint(step)) + field(5, 2, field(1, 2, value)))
+    return record(field(1, 1, struct.pack("<d", time)) + field(2, 0, varint(step % 2**64)) + field(5, 2, field(1, 2, value)))
 
 
 def simple(tag: str, value: float) -> bytes:
@@ -162,6 +166,30 @@ def test_a_second_run_in_the_folder_is_another(tmp_path: Path) -> None:
     assert len(read_charts(tmp_path)) == 2
 
 
+def test_a_tag_that_alone_begins_again_twice(tmp_path: Path) -> None:
+    """The first file's points of that tag are all written anew by the second, and the third has it again."""
+    clock = [("epoch", step, float(step)) for step in range(12)]
+    for number, first in enumerate((0, 3, 6), 1):
+        again = [tag for tag in clock if first or tag[1] < 3]
+        put(
+            tmp_path,
+            event_file([*by_epoch(range(first, first + 3)), *again], start=number * 1e9),
+            f"events.out.tfevents.{number}",
+        )
+    (chart,) = read_charts(tmp_path)
+    assert chart.epochs.tolist() == list(range(9))
+    assert np.isfinite(chart.values("val.loss")).all()
+
+
+def test_a_damaged_file_among_others_is_passed_over(tmp_path: Path) -> None:
+    put(tmp_path / "a", event_file(by_epoch(range(4))))
+    put(tmp_path / "b", b"no events at all")
+    (chart,) = read_charts(tmp_path)
+    assert len(chart) == 4
+    assert "passed over" in chart.notes[-1]
+    assert "checksum" in chart.notes[-1]
+
+
 def test_a_file_that_breaks_off_is_read_so_far(tmp_path: Path) -> None:
     data = event_file(by_epoch(range(4)))
     (chart,) = read_charts(put(tmp_path, data[:-20]))
@@ -236,3 +264,28 @@ def test_a_folder_called_train_may_be_the_name_of_the_run(tmp_path: Path) -> Non
     (chart,) = read_charts(path)
     assert chart.has("val.map50", points=3)
     assert not chart.has("train.map50")
+
+
+TAGS = st.sampled_from(["loss", "Loss/train", "val_loss", "epoch", "AUC/val", "lr", "weather"])
+STEPS = st.one_of(st.integers(0, 12), st.sampled_from([-1, 10**6, 2**40]))
+VALUES = st.one_of(st.floats(width=32), st.sampled_from([0.0, 0.5, 1.0, 2.0]))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["", "train", "validation", "run/b"]), st.lists(st.tuples(TAGS, STEPS, VALUES), max_size=25)),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_any_folder_of_event_files_is_read_or_refused(tmp_path: Path, files: list[tuple[str, list[Scalar]]]) -> None:
+    with tempfile.TemporaryDirectory(dir=tmp_path) as folder:
+        for number, (below, scalars) in enumerate(files):
+            put(Path(folder) / below, event_file(scalars, start=1e9 + 100 * number), f"events.out.tfevents.{number}")
+        try:
+            charts = read_charts(folder)
+        except DataError:
+            return
+        for chart in charts:
+            diagnose(chart)

@@ -22,6 +22,7 @@ __all__ = ["read_event_file", "read_event_folder"]
 
 Floats = NDArray[np.float64]
 MOST_FILES = 2_000
+MOST_FAULTS = 5
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,19 @@ def read_event_folder(folder: Path, files: Sequence[Path], name: str) -> list[Ch
         DataError: none of them holds scalars of a run.
     """
     runs: dict[str, list[tuple[str, Events]]] = {}
+    faults = [f"{path}: is one of more than {MOST_FILES} event files" for path in sorted(files)[MOST_FILES:]]
     for path in sorted(files)[:MOST_FILES]:
         parts = path.relative_to(folder).parent.parts
         context = _context(parts[-1]) if parts else ""
         key = "/".join(parts[:-1] if context else parts)
-        runs.setdefault(key, []).append((context, read_events(open_source(path).data, str(path))))
-    return _charts(runs, name)
+        try:
+            runs.setdefault(key, []).append((context, read_events(open_source(path).data, str(path))))
+        except DataError as error:
+            faults.append(str(error))
+    if not any(runs.values()):
+        raise DataError(faults[0])
+    passed = [f"passed over: {fault}" for fault in faults[:MOST_FAULTS]]
+    return [chart.with_notes(passed) for chart in _charts(runs, name)] if passed else _charts(runs, name)
 
 
 def _context(folder: str) -> str:
@@ -111,7 +119,7 @@ def _sessions(files: Sequence[tuple[str, Events]]) -> list[tuple[list[Points], t
             notes[-1].append("joined from several event files; what a resumed run wrote again replaces what stood before")
         for each in points:
             earlier = [old.take(old.steps < each.steps.min()) for old in sessions[-1].get(each.label, [])]
-            sessions[-1][each.label] = [*earlier, each]
+            sessions[-1][each.label] = [*(old for old in earlier if len(old.steps)), each]
         notes[-1] += more
     return [
         ([_joined(pieces) for pieces in session.values()], tuple(dict.fromkeys(more)))
