@@ -629,6 +629,12 @@ CASES: dict[str, Entry] = {
               {**MASKS, "samples.train": 200}, "train_eval_gap"),
         given({"train.dice": rises(0.1, 0.85), "val.dice": flat(0.02, 0.002)}, MASKS),
     ),
+    # terms of the loss
+    "term_outweighs": Entry(
+        given({**LEARNS, "train.loss": falls(5.8e7, 2.8e7), "train.loss[loc]": falls(0.77, 0.37), "val.loss": flat(0.75)}),
+        given({**LEARNS, "train.loss": falls(2e4, 1e4), "train.loss[loc]": falls(0.77, 0.37)}, {}, "a sum over samples"),
+        given({**LEARNS, "train.loss": falls(5.8e7, 2.8e7)}),
+    ),
     # weights of the foreground
     "mask_bias_wrong": Entry(
         given(FULL_START, MASKS),

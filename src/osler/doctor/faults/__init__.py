@@ -23,6 +23,7 @@ from osler.doctor.faults.samples import SAMPLES
 from osler.doctor.faults.sampling import SAMPLING
 from osler.doctor.faults.schedule import SCHEDULE
 from osler.doctor.faults.stability import STABILITY
+from osler.doctor.faults.terms import TERMS
 from osler.doctor.faults.validation import VALIDATION
 from osler.doctor.faults.weights import WEIGHTS
 
@@ -35,6 +36,7 @@ FAULTS: dict[str, Fault] = {
     **MEASURES,
     **WEIGHTS,
     **IMBALANCE,
+    **TERMS,
     **RATES,
     **SCHEDULE,
     **STABILITY,
