@@ -19,6 +19,7 @@ Those that segment train Osler's own compact network, entered at half the resolu
 from __future__ import annotations
 
 import hashlib
+import zlib
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -219,6 +220,10 @@ class Pool:
     def gather(self, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
         """The images of these rows, with their masks, (B, 1 + K, side, side)."""
         return self.images[rows]
+
+    def checksums(self, rows: NDArray[np.int64]) -> NDArray[np.uint32]:
+        """(B,) CRC-32 of these rows, as the index of a packed cache holds them."""
+        return np.array([zlib.crc32(self.images[row].tobytes()) for row in rows.tolist()], np.uint32)
 
     @property
     def drawn(self) -> NDArray[np.intp]:

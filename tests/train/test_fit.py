@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ import pytest
 import torch
 
 from osler.config import Config, load_config
+from osler.doctor.command import diagnose_sources
 from osler.errors import ConfigError, DataError, ModelError, RequestError, RunError
 from osler.runs.card import Card
 from osler.runs.folder import RunFolder
@@ -392,3 +394,20 @@ def test_unreadable_images_are_listed_or_skipped_and_recorded(tmp_path: Path, ti
         (tmp_path / "set" / "a" / name).write_bytes(broken.read_bytes()[:200])
     with pytest.raises(DataError, match=r"3 images cannot be used, more than the 2 of 40 that data\.unreadable_limit allows"):
         train_run(tiny(data={**data, "unreadable": "skip"}, training={"epochs": 1}))
+
+
+def test_copies_of_training_images_in_validation_are_named_by_the_doctor(tmp_path: Path, tiny: Tiny) -> None:
+    """Under other names, in a split that the data bring: nothing but the pixels tells."""
+    generator = np.random.default_rng(3)
+    for split, count in (("train", 16), ("val", 6)):
+        for name in ("a", "b"):
+            folder = tmp_path / "set" / split / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                cv2.imwrite(str(folder / f"{split}-{i}.png"), generator.integers(0, 255, (40, 40)).astype(np.uint8))
+    shutil.copy(tmp_path / "set/train/a/train-3.png", tmp_path / "set/val/a/val-0.png")
+    run = train_run(tiny(data={"source": "folder", "path": str(tmp_path / "set")}, training={"epochs": 1}))
+    assert run.read(run.facts_file)["split.duplicates_shared"] == 1
+    (diagnosis,) = diagnose_sources([run.path]).runs
+    leak = next(finding for finding in diagnosis.findings if finding.id == "leakage")
+    assert leak.severity == "critical"  # one of twelve

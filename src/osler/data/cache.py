@@ -194,6 +194,13 @@ class PackedCache:
         """(B, K, H, W) of these rows, of 0, 1 and `IGNORED`; as `gather`."""
         return self.gather(rows)[:, self.channels :].astype(np.uint8, copy=False)
 
+    def checksums(self, rows: ArrayLike) -> NDArray[np.uint32]:
+        """(B,) CRC-32 of these rows' prepared bytes, from the index: nothing is read. All of them were given to `ensure`."""
+        records = self.store.records()
+        order = np.argsort(records["slot"], kind="stable")
+        places = np.searchsorted(records["slot"][order], self._slots[np.asarray(rows, np.int64)])
+        return np.asarray(records["crc"][order[places]])
+
     def states(self, rows: ArrayLike) -> NDArray[np.uint64]:
         """(n, 2) digests of the state that each row's image and mask had when `ensure` first looked at it."""
         return np.asarray(self._identities[np.asarray(rows, np.int64)])

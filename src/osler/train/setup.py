@@ -18,6 +18,7 @@ from osler.data.batches import Batch, EvalBatches, TrainBatches
 from osler.data.cache import PackedCache, cache_folder, open_cache
 from osler.data.load import Data
 from osler.data.masks_prepared import PreparedMasks, prepared_masks
+from osler.data.shared import shared_between_splits
 from osler.errors import DataError
 from osler.files import write_text
 from osler.imaging.preparation import Preparation
@@ -186,6 +187,7 @@ def write_facts(
         "synthetic": config.data.source == "phantom",
         "data.fingerprint": fingerprint,
         **_data_facts(config, data, task, masks),
+        **shared_between_splits(cache, data.rows, data.source.patients),
         "model.architecture": config.model.architecture,
         "model.pretrained": config.model.pretrained,
         "model.parameters": sum(parameter.numel() for parameter in task.model.parameters()),

@@ -151,3 +151,22 @@ def test_a_validation_loss_that_steps_up_overfits_and_does_not_stand_still() -> 
     assert "stuck_loss" not in shown
     swings = [*loss[:8], 1.1912, 0.66, 1.1002, 0.65, 1.1666, 0.67]
     assert "overfitting" not in found({"val.loss": swings, "val.accuracy": accuracy})
+
+
+@pytest.mark.parametrize(
+    ("facts", "severity"),
+    [
+        ({"split.duplicates_shared": 1, "samples.val": 200}, "note"),
+        ({"split.duplicates_shared": 3, "samples.val": 60, "samples.test": 60}, "warning"),
+        ({"split.duplicates_shared": 3, "samples.val": 30, "samples.test": 30}, "critical"),
+        ({"split.duplicates_shared": 3}, "critical"),  # of nobody knows how many
+        ({"split.patients_shared": 1, "patients.val": 300, "split.duplicates_shared": 30, "samples.val": 300}, "critical"),
+        ({"audit.copies_across_splits": 1, "samples.val": 300}, "critical"),
+    ],
+)
+def test_leakage_is_as_grave_as_what_is_shared(facts: dict[str, float], severity: str) -> None:
+    assert found({"val.auc": [0.6, 0.7, 0.8]}, **facts)["leakage"].severity == severity
+
+
+def test_splits_that_share_nothing_are_no_leak() -> None:
+    assert "leakage" not in found({"val.auc": [0.6, 0.7, 0.8]}, **{"split.duplicates_shared": 0, "split.patients_shared": 0})

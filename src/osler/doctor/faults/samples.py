@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from osler.doctor.case import Case
 from osler.doctor.course import median
 from osler.doctor.faults.fault import Fault, Lookalike
-from osler.doctor.findings import Evidence, Lacking, Severity, Signs, figure
+from osler.doctor.findings import SEVERITIES, Evidence, Lacking, Severity, Signs, figure
 from osler.doctor.labels import errors_apart
 from osler.doctor.prescribe import set_fact
 from osler.metrics.proportion import wilson
@@ -38,6 +38,9 @@ SHARED = {
     "patients": ("split.patients_shared", "audit.patients_across_splits"),
     "images": ("split.duplicates_shared", "audit.copies_across_splits"),
 }
+COUNTED = {"patients": "patients", "images": "samples"}
+# Shares of validation and test from which on what is shared moves the figures a little, and much.
+SOME_SHARED, MANY_SHARED = 0.01, 0.05
 # Nothing but black, and what augmentation adds to its brightness.
 DARK = 8.0
 # An audit's AUC of labels told without the content of the images, from which on it explains good figures.
@@ -127,10 +130,10 @@ def shifted_splits(case: Case) -> Signs | Lacking | None:
 
 def leakage(case: Case) -> Signs | Lacking | None:
     """The same patients or images in training and validation."""
-    for what, keys in SHARED.items():
-        found = {key: count for key in keys if (count := case.facts.number(key)) > 0}
-        if found:
-            return _shared(case, what, *next(iter(found.items())))
+    counts = [(what, key, case.facts.number(key)) for what, keys in SHARED.items() for key in keys]
+    found = [_shared(case, what, key, count) for what, key, count in counts if count > 0]
+    if found:
+        return max(found, key=lambda signs: SEVERITIES.index(signs.severity))
     hashes = [case.facts.get(f"split.hash.{split}") for split in ("train", "val")]
     if hashes[0] is not None and hashes[0] == hashes[1]:
         evidence = (
@@ -147,12 +150,18 @@ def leakage(case: Case) -> Signs | Lacking | None:
 
 def _shared(case: Case, what: str, key: str, count: float) -> Signs:
     audited = key.startswith("audit.")
-    evidence = (Evidence(key, count, None, expected=0.0, basis="found by osler audit" if audited else "as stated"),)
-    actions = ("drop the copies that rows.csv of the audit lists, and train again",) if audited and what == "images" else ()
+    basis = "found by osler audit" if audited else "counted, or as stated"
+    evidence = (Evidence(key, count, None, expected=0.0, basis=basis),)
+    audit = "" if audited else "osler audit DATA lists them: "
+    actions = (f"{audit}drop the copies that rows.csv of the audit lists, and train again",) if what == "images" else ()
     # A split by patient keeps copies apart only where they are known to be of one patient.
     by_patient = set_fact(case, "data.split.by_patient", True, "keep all samples of a patient in one split")
-    text = f"{figure(count)} {what} stand in more than one split: validation figures are too good."
-    return Signs(text, evidence, "critical", 0.95, () if actions else by_patient, actions)
+    whole = sum(n for split in ("val", "test") if (n := case.facts.number(f"{COUNTED[what]}.{split}")) > 0)
+    share = 1.0 if audited or not whole else count / whole
+    of = "" if share == 1.0 else f" ({share:.1%} of those of validation and test)"
+    text = f"{figure(count)} {what}{of} stand in more than one split: validation figures are too good."
+    severity: Severity = "critical" if share >= MANY_SHARED else "warning" if share >= SOME_SHARED else "note"
+    return Signs(text, evidence, severity, 0.95, () if audited and actions else by_patient, actions)
 
 
 def leakage_suspected(case: Case) -> Signs | Lacking | None:
@@ -307,7 +316,7 @@ SAMPLES: dict[str, Fault] = {
         means="The same patients or images stand in training and validation.",
         needs="split.patients_shared and split.duplicates_shared, an audit beside the run, or hashes of the splits",
         signature=leakage,
-        severity="critical",
+        severity="critical; a warning under a twentieth of validation and test, a note under a hundredth",
         dose="a split by patient, duplicates kept together",
         explains=("leakage_suspected",),
         lookalikes=(Lookalike("an easy task", "the figures stay as good on patients never seen"),),
