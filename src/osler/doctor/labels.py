@@ -46,7 +46,10 @@ class Labels:
 
 
 def measured_labels(chart: Chart, split: str) -> Labels | None:
-    """The prevalence that the log holds by epoch."""
+    """The prevalence that the log holds by epoch, or that its counts of right and wrong calls make."""
+    counted = _counted_labels(chart, split)
+    if counted is not None:
+        return counted
     names = chart.parts(f"{split}.prevalence")
     whole = chart.points(f"{split}.prevalence")[1]
     n = _samples(chart, split)
@@ -54,6 +57,19 @@ def measured_labels(chart: Chart, split: str) -> Labels | None:
         shares = np.array([_last(chart.values(f"{split}.prevalence[{name}]")) for name in names])
         return Labels(shares, n, names, "logged by epoch", True) if _are_shares(shares) else None
     return Labels(whole[-1:], n, ("",), "logged by epoch", True) if len(whole) and _are_shares(whole[-1:]) else None
+
+
+def _counted_labels(chart: Chart, split: str) -> Labels | None:
+    """Labels from true and false positives and negatives of samples, which add up to the same in every epoch."""
+    names = [f"{split}.{name}" for name in ("tp", "fn", "tn", "fp")]
+    if not chart.has(*names) or chart.has(f"{split}.dice") or chart.has(f"{split}.iou"):
+        return None
+    tp, fn, tn, fp = (chart.values(name) for name in names)
+    rows = np.flatnonzero(np.isfinite(tp + fn + tn + fp))
+    positives, whole = (tp + fn)[rows], (tp + fn + tn + fp)[rows]
+    if not len(rows) or np.ptp(positives) > 0 or np.ptp(whole) > 0 or not 0 < positives[0] < whole[0]:
+        return None
+    return Labels(positives[:1] / whole[0], float(whole[0]), ("",), "counted: TP + FN, of all", True)
 
 
 def stated_labels(chart: Chart, split: str, classes: Sequence[str]) -> Labels | None:

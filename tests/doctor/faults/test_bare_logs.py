@@ -170,3 +170,108 @@ def test_leakage_is_as_grave_as_what_is_shared(facts: dict[str, float], severity
 
 def test_splits_that_share_nothing_are_no_leak() -> None:
     assert "leakage" not in found({"val.auc": [0.6, 0.7, 0.8]}, **{"split.duplicates_shared": 0, "split.patients_shared": 0})
+
+
+# Six epochs and a patience of five: a classifier of films that only grew surer.
+STOPPED: Columns = {
+    "train.loss": [0.61, 0.52, 0.46, 0.41, 0.36, 0.32],
+    "val.loss": [0.678, 0.727, 0.741, 0.874, 0.933, 1.002],
+    "val.auc": [0.881, 0.879, 0.875, 0.871, 0.868, 0.865],
+}
+
+
+def test_a_run_that_was_stopped_early_shows_its_rise() -> None:
+    finding = found(STOPPED)["overconfidence"]
+    assert "the ranking is as good" in finding.signs.summary
+    assert "mean of the end" in finding.signs.evidence[0].basis
+    assert finding.signs.evidence[0].epoch is None  # it is no figure of one epoch
+    assert found({**STOPPED, "val.auc": [0.881, 0.86, 0.84, 0.82, 0.80, 0.78]})["overfitting"].severity == "warning"
+    assert not {"overfitting", "overconfidence"} & set(found({**STOPPED, "val.loss": [0.678, 0.727, 0.701, 0.690, 0.684, 0.681]}))
+    assert not {"overfitting", "overconfidence"} & set(found(STOPPED, **{"training.epochs": 40}))  # it goes on
+
+
+def test_a_score_that_dips_once_after_the_best_epoch_falls_all_the_same() -> None:
+    val = [0.02, 0.016, 0.013, 0.011, 0.0098, 0.0094, 0.0091, 0.0089, 0.0484, *np.linspace(0.015, 0.04, 20).tolist()]
+    dice = [0.3, 0.38, 0.44, 0.49, 0.53, 0.56, 0.59, 0.603, 0.045, *np.linspace(0.36, 0.42, 20).tolist()]
+    train = [0.02 * 0.9**k for k in range(29)]
+    shown = found({"val.loss": val, "val.dice": dice, "train.loss": train}, task="segmentation")
+    assert shown["overfitting"].severity == "warning"
+
+
+def test_overconfidence_names_the_score_that_was_judged() -> None:
+    val = [0.6, 0.52, 0.46, 0.44, 0.46, 0.5, 0.55, 0.6, 0.66, 0.72, 0.78, 0.84]
+    columns = {"val.loss": val, "val.accuracy": [0.7 + 0.01 * k for k in range(12)], "val.f1": [0.5, *[np.nan] * 11]}
+    summary = found({**columns, "train.loss": [0.6 * 0.8**k for k in range(12)]})["overconfidence"].signs.summary
+    assert "val.accuracy does not fall" in summary
+    assert "calls are as good" in summary
+
+
+def test_more_epochs_are_not_advised_where_the_validation_loss_has_risen() -> None:
+    auc = [0.6 + 0.01 * k for k in range(16)]
+    low, risen = [0.6 - 0.01 * k for k in range(16)], [0.6, 0.5, 0.45, *[0.45 + 0.02 * k for k in range(13)]]
+    assert "still_improving" in found({"val.auc": auc, "val.loss": low})
+    assert "still_improving" not in found({"val.auc": auc, "val.loss": risen})
+
+
+def test_a_score_near_its_end_is_not_drawn_on_to_one() -> None:
+    summary = found({"val.auc": [0.5 + 0.03 * k for k in range(16)]})["still_improving"].signs.summary
+    assert "straight line" not in summary
+
+
+def test_a_loss_that_was_thrown_up_and_a_score_that_fell_with_it() -> None:
+    train = [4.6, 3.2, 2.7, 2.2, 2.0, 1.9, 1.8, 1.7, 1.6, 1.5, 1.45, 1.4, 1.35, 1.32, 1.31, 2.4, 2.6, 2.2, 2.1, 2.0, 1.9, 1.9]
+    iou = [
+        0.06,
+        0.1,
+        0.15,
+        0.2,
+        0.22,
+        0.25,
+        0.28,
+        0.3,
+        0.32,
+        0.34,
+        0.36,
+        0.38,
+        0.4,
+        0.42,
+        0.42,
+        0.24,
+        0.23,
+        0.2,
+        0.22,
+        0.22,
+        0.23,
+        0.23,
+    ]
+    finding = found({"train.loss": train, "val.iou": iou}, task="segmentation")["late_collapse"]
+    assert finding.severity == "warning"
+    comes_back = [*train[:17], 1.6, 1.45, 1.38, 1.33, 1.3]
+    assert "late_collapse" not in found({"train.loss": comes_back, "val.iou": iou}, task="segmentation")
+
+
+def test_a_fine_tuning_whose_first_row_has_no_training_loss_is_not_stuck() -> None:
+    columns = {"train.loss": [np.nan, 0.1806, 0.1375, 0.1153], "val.loss": [0.1502, 0.165, 0.189, 0.174]}
+    assert "stuck_loss" not in found(columns)
+
+
+def test_labels_follow_from_counts_of_right_and_wrong_calls() -> None:
+    counts = {"val.tp": [40.0, 45, 50], "val.fn": [20.0, 15, 10], "val.tn": [100.0, 120, 130], "val.fp": [40.0, 20, 10]}
+    run = diagnose(Chart.of({name: np.array(values) for name, values in {**counts, "val.auc": [0.51, 0.49, 0.5]}.items()}, {}))
+    assert "chance_auc" in {each.id for finding in run.findings for each in (finding, *finding.symptoms)}
+    moving = {**counts, "val.fp": [40.0, 25, 10]}  # not of one set
+    run = diagnose(Chart.of({name: np.array(values) for name, values in {**moving, "val.auc": [0.51, 0.49, 0.5]}.items()}, {}))
+    assert "inverted_scores" in {each.id for each in run.not_assessed}
+
+
+def test_the_smallest_set_that_makes_the_steps_is_told() -> None:
+    accuracy = [13 / 16, 12 / 16, 11 / 16, 8 / 16, 10 / 16, 12 / 16]
+    finding = found({"val.accuracy": accuracy, "train.loss": [0.7, 0.6, 0.5, 0.45, 0.4, 0.38]})["small_validation"]
+    assert "16 samples" in finding.signs.summary
+    assert finding.signs.evidence[0].value == 16.0
+
+
+def test_losses_that_part_are_no_less_grave_where_the_validation_loss_rises_too() -> None:
+    train = [0.944 * 0.985**k for k in range(120)]
+    val = [max(0.731, 0.935 - 0.01 * k) if k < 40 else 0.731 + 0.001 * (k - 40) for k in range(120)]
+    assert found({"train.loss": train, "val.loss": val})["overfitting"].severity == "warning"

@@ -85,11 +85,11 @@ def test_facts_beside_the_log(tmp_path: Path) -> None:
         read_charts(tmp_path / "metrics.csv")
 
 
-def test_a_folder_with_a_log_known_by_name(tmp_path: Path) -> None:
+def test_a_folder_with_a_log_known_by_name_and_others(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text(CSV)
-    (tmp_path / "other.csv").write_text("epoch,loss\n1,5\n")
-    (chart,) = read_charts(tmp_path)
-    assert chart.source.endswith("metrics.csv")
+    (tmp_path / "other.csv").write_text("epoch,loss\n1,5\n2,4\n")
+    (tmp_path / "same.csv").write_text(CSV.replace("\n1,", "\n01,"))
+    assert [Path(chart.source).name for chart in read_charts(tmp_path)] == ["metrics.csv", "other.csv"]
 
 
 def test_tables_of_one_run_are_joined(tmp_path: Path) -> None:

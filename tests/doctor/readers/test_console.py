@@ -324,3 +324,61 @@ def test_regions_bare_behind_their_mean(read: Read, line: str, names: list[str])
 def test_a_region_is_one_only_behind_an_overlap_score(read: Read) -> None:
     (chart,) = read(b"Epoch 1 loss: 0.9 acc: 0.3 et: 12.0\nEpoch 2 loss: 0.8 acc: 0.4 et: 11.0\n", "log.txt")
     assert not any("et" in name for name in chart.series)
+
+
+@pytest.mark.parametrize("heading", ["Starting training...", "train start", "Validation", "Training:"])
+def test_a_heading_says_nothing_of_a_line_that_begins_another_epoch(read: Read, heading: str) -> None:
+    lines = [f"Epoch {e}/5 loss: 0.{9 - e} val_loss: 0.{8 - e} acc: 0.{e}" for e in (1, 2, 3)]
+    (chart,) = read("\n".join([heading, *lines]).encode(), "log.txt")
+    assert chart.values("train.loss").tolist() == [0.8, 0.7, 0.6]
+    assert chart.values("val.loss").tolist() == [0.7, 0.6, 0.5]
+
+
+def test_a_selection_split_is_validation(read: Read) -> None:
+    text = "".join(f"epoch {e}/8  sel AUC 0.{e}  train loss 0.{9 - e}  sel loss 0.{8 - e}\n" for e in (1, 2, 3))
+    (chart,) = read(text.encode(), "log.txt")
+    assert chart.values("val.loss").tolist() == [0.7, 0.6, 0.5]
+    assert chart.values("val.auc").tolist() == [0.1, 0.2, 0.3]
+
+
+def test_settings_above_the_first_epoch_and_results_below_the_last_are_no_figures(read: Read) -> None:
+    lines = [f"Epoch {e} | train loss 0.{9 - e} | val auc 0.{e}" for e in range(1, 6)]
+    text = "\n".join(
+        ["Namespace(train_acc_threshold=0.9, loss_weight=0.5, time_dim=64)", "SCALE_FACTOR: 16", "FOCAL_LOSS: 0.5", *lines,
+         "Targets: overall AUC > 0.729", "Hit rate 0.340"]
+    )  # fmt: skip
+    (chart,) = read(text.encode(), "log.txt")
+    assert set(chart.series) == {"train.loss", "val.auc"}
+    assert chart.values("val.auc").tolist() == [0.1, 0.2, 0.3, 0.4, 0.5]
+
+
+def test_epochs_that_are_said_to_be_complete(read: Read) -> None:
+    text = "".join(
+        f"Epoch complete {e}, Avg. Running Loss: {6.4 - e / 10}\n"
+        f"Saving checkpoint at epoch {e + 1}; Avg. Running Loss: {6.4 - e / 10}\n"
+        for e in range(4)
+    )
+    (chart,) = read(text.encode(), "log.txt")
+    assert chart.epochs.tolist() == [0, 1, 2, 3]
+    assert chart.values("train.loss") == pytest.approx([6.4, 6.3, 6.2, 6.1])
+
+
+def test_planned_epochs_of_several_runs_are_those_of_none(read: Read) -> None:
+    first = "".join(f"Epoch {e}/3 loss: 0.{9 - e}\n" for e in (1, 2, 3))
+    second = "".join(f"Epoch {e}/30 loss: 0.{9 - e}\n" for e in (1, 2, 3, 4))
+    assert read(first.encode(), "log.txt")[0].facts["training.epochs"] == 3
+    assert all("training.epochs" not in chart.facts for chart in read((first + second).encode(), "log.txt"))
+
+
+def test_splits_with_a_bare_number_each_have_their_losses(read: Read) -> None:
+    text = "".join(f"Epoch {e}/8 | train=0.{9 - e}1 val=0.{8 - e}2 ptx_auc=0.{e} lr=1e-04\n" for e in (1, 2, 3))
+    (chart,) = read(text.encode(), "log.txt")
+    assert chart.values("train.loss").tolist() == [0.81, 0.71, 0.61]
+    assert chart.values("val.loss").tolist() == [0.72, 0.62, 0.52]
+    assert chart.values("val.auc").tolist() == [0.1, 0.2, 0.3]
+
+
+@pytest.mark.parametrize("line", ["Epoch {e} | train: 2.5s val: 1.2s | auc=0.{e}", "Epoch {e} | train=4000 val=500 | auc=0.{e}"])
+def test_seconds_and_counts_of_splits_are_no_losses(read: Read, line: str) -> None:
+    (chart,) = read("".join(line.format(e=e) + "\n" for e in (1, 2, 3)).encode(), "log.txt")
+    assert not any(name.endswith("loss") for name in chart.series)

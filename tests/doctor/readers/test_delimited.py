@@ -254,6 +254,22 @@ def test_results_are_no_course(read: Read, text: str, message: str) -> None:
         read(text, "results.csv")
 
 
+@pytest.mark.parametrize("first", ["fold", "model", "seed"])
+def test_a_row_for_each_run_with_its_number_of_epochs_is_no_course(read: Read, first: str) -> None:
+    rows = "".join(f"{number},8,0.{number}\n" for number in (6, 7, 8))
+    with pytest.raises(DataError, match="one row for each of '6', '7', '8'"):
+        read(f"{first},epochs,auc\n{rows}", "results.csv")
+
+
+def test_masks_are_preferred_to_boxes_and_the_rate_that_most_groups_have(read: Read) -> None:
+    header = "epoch,train/box_loss,metrics/mAP50(B),metrics/recall(B),metrics/mAP50(M),metrics/recall(M),lr/pg0,lr/pg1,lr/pg2"
+    rows = "".join(f"{e},0.{9 - e},0.{e}9,0.{e}8,0.{e}1,0.{e}2,0.{9 - e}7,0.00{e},0.00{e}\n" for e in (1, 2, 3))
+    (chart,) = read(f"{header}\n{rows}", "results.csv")
+    assert chart.values("val.map50").tolist() == [0.11, 0.21, 0.31]
+    assert chart.values("val.recall").tolist() == [0.12, 0.22, 0.32]
+    assert chart.values("learning_rate").tolist() == [0.001, 0.002, 0.003]
+
+
 def test_a_column_that_differs_by_epoch_is_no_name_of_a_run(read: Read) -> None:
     (chart,) = read("epoch,version,loss\n1,a,0.5\n2,b,0.4\n3,c,0.3\n")
     assert chart.values("train.loss").tolist() == [0.5, 0.4, 0.3]

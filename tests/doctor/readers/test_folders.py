@@ -71,6 +71,15 @@ def test_logs_of_several_projects_are_all_read(tmp_path: Path) -> None:
     assert names(tmp_path) == ["keras/training_log.csv", "torch/out.txt"]
 
 
+def test_what_lies_beside_and_below_a_log_known_by_its_name_is_read_too(tmp_path: Path) -> None:
+    write(tmp_path / "training_history.json", json.dumps({"loss": [0.7, 0.6, 0.5], "val_loss": [0.7, 0.65, 0.6]}))
+    write(tmp_path / "history.csv", "epoch,loss\n1,0.7\n2,0.6\n3,0.5\n")  # the same again
+    write(tmp_path / "second_history.json", json.dumps({"loss": [0.9, 0.8, 0.7]}))
+    write(tmp_path / "metrics.json", json.dumps({"test_auc": 0.9}))
+    write(tmp_path / "v2" / "one.csv", CSV)
+    assert names(tmp_path) == ["second_history.json", "training_history.json", "v2/one.csv"]
+
+
 def test_facts_lie_beside_each_log(tmp_path: Path) -> None:
     for name, share in (("a", 0.1), ("b", 0.3)):
         write(tmp_path / name / "one.csv", CSV)
@@ -81,13 +90,13 @@ def test_facts_lie_beside_each_log(tmp_path: Path) -> None:
 def test_what_was_left_out_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("osler.doctor.readers.choose.MOST_LOGS", 2)
     for number in range(3):
-        write(tmp_path / f"{number}.csv", CSV)
+        write(tmp_path / f"{number}.csv", CSV.replace("0.5", f"0.{number}"))
     charts = read_charts(tmp_path)
     assert len(charts) == 2
     assert all("1 files more" in chart.notes[-1] for chart in charts)
     monkeypatch.setattr("osler.doctor.readers.choose.MOST_LOGS", 2_000)
     monkeypatch.setattr("osler.doctor.readers.folders.MOST_ENTRIES", 3)
-    write(tmp_path / "more" / "3.csv", CSV)
+    write(tmp_path / "more" / "3.csv", CSV)  # not reached
     assert "files more" in read_charts(tmp_path)[0].notes[-1]
 
 

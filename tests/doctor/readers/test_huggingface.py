@@ -31,6 +31,7 @@ def test_trainer_state(read: Read) -> None:
     assert chart.values("val.loss").tolist() == [0.75, 0.65]
     assert chart.values("val.f1").tolist() == [0.4, 0.5]
     assert chart.values("gradient_norm.mean").tolist() == [1.5, 1.5]
+    assert "seconds.epoch" not in chart.series  # what is timed is an evaluation
     assert chart.facts["training.epochs"] == 5
     assert chart.facts["training.batch_size"] == 16
 

@@ -94,6 +94,16 @@ def test_a_list_for_each_class(read: Read) -> None:
     assert chart.values("val.f1").tolist() == pytest.approx([0.15, 0.35])
 
 
+def test_objects_by_class_alone_beside_lists(read: Read) -> None:
+    value = {
+        "epochs": [1, 2],
+        "train_loss": [0.9, 0.8],
+        "per_class_auc": [{"Edema": 0.5, "Mass": 0.6}, {"Edema": 0.6, "Mass": 0.7}],
+    }
+    (chart,) = read(json.dumps(value))
+    assert chart.by_class("val.auc", ["Edema", "Mass"]).tolist() == [[0.5, 0.6], [0.6, 0.7]]
+
+
 def test_lines_with_a_mode_and_a_last_one_cut_short(read: Read) -> None:
     lines = [
         json.dumps({"mode": mode, "epoch": epoch, "iter": 10, "loss": 1.0 / epoch + (mode == "val")})

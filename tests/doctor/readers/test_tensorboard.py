@@ -181,6 +181,21 @@ def test_a_tag_that_alone_begins_again_twice(tmp_path: Path) -> None:
     assert np.isfinite(chart.values("val.loss")).all()
 
 
+def test_a_run_half_of_whose_tags_begin_again_is_another(tmp_path: Path) -> None:
+    """Keras counts batches on through several fits, and epochs from 0."""
+    for number in range(2):
+        batches = [("evaluation_loss_vs_iterations", 30 * number + 10 * e, 0.9 - e / 10) for e in (1, 2, 3)]
+        epochs = [("epoch_loss", e, 0.9 - e / 10) for e in range(3)]
+        put(tmp_path / "validation", event_file([*batches, *epochs], start=(number + 1) * 1e9), f"events.out.tfevents.{number}")
+    assert len(read_charts(tmp_path)) == 2
+
+
+def test_keras_validation_in_a_folder_of_another_name(tmp_path: Path) -> None:
+    figures = [(tag, step, 0.9 - step / 10) for step in range(4) for tag in ("epoch_loss", "evaluation_loss_vs_iterations")]
+    (chart,) = read_charts(put(tmp_path / "mine", event_file(figures)))
+    assert set(chart.series) == {"val.loss"}
+
+
 def test_a_damaged_file_among_others_is_passed_over(tmp_path: Path) -> None:
     put(tmp_path / "a", event_file(by_epoch(range(4))))
     put(tmp_path / "b", b"no events at all")

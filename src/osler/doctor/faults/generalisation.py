@@ -38,7 +38,7 @@ def _rise(case: Case) -> tuple[int, float, float] | None:
         return None
     rise = tail_mean(after) - float(losses[row])
     jitter = noise(losses)
-    rises = trend(after, epochs[row:]).rises or climbs(after) or _stays_up(after)
+    rises = trend(after, epochs[row:]).rises or climbs(after) or _stays_up(after) or _stays_above(case, after, jitter)
     if not rises or rise < 3 * jitter or rise < 0.1 * abs(float(losses[row])):
         return None
     return row, float(losses[row]), rise
@@ -48,6 +48,18 @@ def _stays_up(after: NDArray[np.float64]) -> bool:
     """Whether the last third of some epochs lies by a quarter above all of the first, as after a step in the course."""
     third = len(after) // 3
     return third > 2 and float(after[-third:].min()) > STEP_UP * float(after[:third].max()) > 0.0
+
+
+def _stays_above(case: Case, after: NDArray[np.float64], jitter: float) -> bool:
+    """Whether the end of a run lies by a fifth, and beyond jitter, above its lowest loss, while training's went on falling."""
+    trained = case.chart.points("train.loss")[1]
+    end = float(after[-max(2, len(after) // 3) :].min())
+    falls = len(trained) > FEWEST_AFTER and tail_mean(trained) < 0.9 * float(trained[-len(after) :][0])
+    return falls and end - float(after[0]) > max(3 * jitter, 0.2 * abs(float(after[0]))) and _ended(case)
+
+
+def _ended(case: Case) -> bool:
+    return not float(case.chart.ordinals[-1]) < case.planned
 
 
 def _score_falls(case: Case, epoch: float) -> Evidence | bool | None:
@@ -62,8 +74,11 @@ def _score_falls(case: Case, epoch: float) -> Evidence | bool | None:
         best, end = float(values.max()), tail_mean(after)
         error = case.null_error("val") if name == "val.auc" else math.nan
         margin = max(0.02, 2 * noise(values) if len(values) > 3 else 0.0, 0.0 if math.isnan(error) else error)
-        if len(after) >= FEWEST_AFTER and best - end > margin and trend(after, epochs[epochs >= epoch]).slope < 0:
-            return Evidence(name, end, float(epochs[-1]), expected=best, basis="mean of the end, against its best")
+        falls = len(after) >= FEWEST_AFTER and best - end > margin
+        if falls and (trend(after, epochs[epochs >= epoch]).slope < 0 or end < float(after[0]) - margin):
+            return Evidence(name, end, None, expected=best, basis="mean of the end, against its best")
+        if name == "val.auc":
+            return False  # a ranking that holds: what else falls does so by the threshold
     return False if seen else None
 
 
@@ -80,8 +95,9 @@ def overfitting(case: Case) -> Signs | Lacking | None:
             None if case.score("val", 6) else Lacking("six epochs of the validation loss, or of a score on both splits")
         )
     found = _rise(case)
-    if found is None:
-        return _gap(case) or _losses_part(case)
+    parted = None if case.score("val") is not None else _losses_part(case)
+    if found is None or parted is not None:
+        return parted or _gap(case)
     row, lowest, rise = found
     epochs = case.chart.points("val.loss")[0]
     best_epoch = float(epochs[row])
@@ -92,7 +108,7 @@ def overfitting(case: Case) -> Signs | Lacking | None:
     if falls is False:
         return None
     evidence = [
-        Evidence("val.loss", lowest + rise, float(epochs[-1]), expected=lowest, basis=f"lowest, epoch {figure(best_epoch)}")
+        Evidence("val.loss", lowest + rise, None, expected=lowest, basis=f"mean of the end; lowest, epoch {figure(best_epoch)}")
     ]
     text = (
         f"val.loss is lowest at epoch {figure(best_epoch)} ({figure(lowest)}) and {figure(lowest + rise)} at the end"
@@ -241,12 +257,14 @@ def overconfidence(case: Case) -> Signs | Lacking | None:
     epoch = float(case.chart.points("val.loss")[0][row])
     if _score_falls(case, epoch) is not False:
         return None
-    name = case.score("val")
+    name = case.score("val", FEWEST_AFTER)
+    kept = "ranking is" if name in ("val.auc", "val.ap") else "calls are"
     text = (
         f"val.loss rises from {figure(lowest)} (epoch {figure(epoch)}) to {figure(lowest + rise)} while {name} does not fall: "
-        "the probabilities are too sure, the ranking is as good as it was."
+        f"the probabilities are too sure, the {kept} as good as before."
     )
-    evidence = (Evidence("val.loss", lowest + rise, float(case.chart.epochs[-1]), expected=lowest, basis="lowest"),)
+    basis = f"mean of the end; lowest, epoch {figure(epoch)}"
+    evidence = (Evidence("val.loss", lowest + rise, None, expected=lowest, basis=basis),)
     changes = set_fact(
         case, "loss.label_smoothing", 0.05, "or calibrate afterwards: a temperature fitted on validation leaves the ranking alone"
     )

@@ -150,7 +150,7 @@ def _is_flat(losses: np.ndarray, epochs: np.ndarray) -> bool:
 def _goes_down(case: Case, split: str) -> bool:
     """Whether a split's loss has fallen by more than a fresh network's does that finds the share of positives."""
     losses = case.chart.points(f"{split}.loss")[1]
-    return len(losses) >= 4 and tail_mean(losses) < (1 - FALLEN) * losses[0]
+    return len(losses) >= 3 and tail_mean(losses) < (1 - FALLEN) * losses[0]
 
 
 def _flat_everywhere(case: Case) -> bool:

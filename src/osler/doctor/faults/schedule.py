@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from osler.doctor.case import Case
+from osler.doctor.course import tail_mean
 from osler.doctor.faults.fault import Fault, Lookalike
 from osler.doctor.findings import Change, Evidence, Lacking, Signs, figure
 from osler.doctor.prescribe import set_fact
@@ -14,6 +15,8 @@ from osler.metrics.trend import trend
 
 __all__ = ["SCHEDULE"]
 
+# How far over its lowest a validation loss ends that speaks against going on.
+RISEN = 0.2
 LONGEST_WARMUP = 0.1
 # A training skill under which the rate of a run is not yet to be spent.
 LITTLE_SKILL = 0.2
@@ -222,22 +225,26 @@ def still_improving(case: Case) -> Signs | Lacking | None:
     gain = slope.slope * tail
     if not slope.rises or gain < 0.01 or values[-1] > 0.99 or float(case.chart.ordinals[-1]) < case.planned:
         return None
+    losses = case.chart.points("val.loss")[1]
+    if len(losses) and tail_mean(losses) - float(losses.min()) > RISEN * abs(float(losses.min())):
+        return None  # what rises is bought with probabilities that grow too sure
     more = math.ceil(1.5 * len(values))
     before = case.planned if math.isfinite(case.planned) else None
     # A straight line on from the last figures: curves bend down, so it is the most that can be hoped for.
+    last = tail_mean(values)
     end, ahead = float(values[-tail:].mean()), more - len(values) + 0.5 * (tail - 1)
     hoped, low, high = (min(end + ahead * each, 1.0) for each in (slope.slope, slope.low, slope.high))
     summary = (
-        f"{name} still rises by {figure(slope.slope)} an epoch over the last {tail} epochs: the run ended before it was "
-        "done. On a "
-        f"straight line it would reach {figure(hoped)} ({figure(low)} to {figure(high)}) after {more} epochs, at most: "
-        "curves bend."
+        f"{name} still rises by {figure(slope.slope)} an epoch over the last {tail} epochs: the run ended before it was done."
     )
+    if hoped < 1.0:
+        summary += (
+            f" On a straight line it would reach {figure(hoped)} ({figure(low)} to {figure(high)}) after {more} epochs, at most: "
+            "curves bend."
+        )
     evidence = (
         Evidence(f"slope of {name}", slope.slope, float(epochs[-1]), slope.low, slope.high, 0.0, f"last {tail} epochs"),
-        Evidence(
-            f"{name} extrapolated", hoped, float(more), low, high, float(values[-1]), "straight line; the last figure beside it"
-        ),
+        Evidence(f"{name} extrapolated", hoped, float(more), low, high, last, "straight line; the mean of the end beside it"),
     )
     return Signs(
         summary,

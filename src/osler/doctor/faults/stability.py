@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osler.doctor.case import Case
-from osler.doctor.course import median, noise, worst_spike
+from osler.doctor.course import median, noise, tail_mean, worst_spike
 from osler.doctor.faults.fault import Fault, Lookalike
 from osler.doctor.findings import Evidence, Lacking, Severity, Signs, figure
 from osler.doctor.prescribe import scale_rate
@@ -22,6 +22,8 @@ Floats = NDArray[np.float64]
 SOUND_SKILL = 0.3
 # How far above chance a score must have been to be lost.
 LEAST_GOOD = 0.1
+# How many times its lowest a training loss must stay to be one that did not come back.
+THROWN = 1.25
 
 
 def diverged(case: Case) -> Evidence | None:
@@ -100,7 +102,7 @@ def late_collapse(case: Case) -> Signs | Lacking | None:
     error = case.null_error("val") if name == "val.auc" else math.nan
     found = collapse_of(epochs, values, 0.5 if name == "val.auc" else 0.0, max(LEAST_GOOD, 2 * error if error > 0 else 0.0))
     if found is None:
-        return None
+        return _not_recovered(case, name)
     evidence = (
         Evidence(name, found.best, found.best_epoch, basis="best"),
         Evidence(name, found.end, float(epochs[-1]), expected=found.best, basis=f"mean of the last {found.last} epochs"),
@@ -116,6 +118,31 @@ def late_collapse(case: Case) -> Signs | Lacking | None:
     return Signs(
         summary, evidence, "critical", 0.85, changes, ("go on from the best checkpoint, not from the last",), (found.fall,)
     )
+
+
+def _not_recovered(case: Case, name: str) -> Signs | None:
+    """A training loss that was thrown up and stays there, and a score that has lost much with it."""
+    epochs, losses = case.chart.points("train.loss")
+    values = case.chart.points(name)[1]
+    last = max(5, len(losses) // 4)
+    row = int(losses.argmin()) if len(losses) else 0
+    if len(losses) - row <= last or not 0.0 < THROWN * float(losses[row]) < float(losses[-last:].min()):
+        return None
+    best, end, jitter = float(values.max()), tail_mean(values), noise(values)
+    if best - end < max(LEAST_GOOD, 3 * jitter if jitter > 0 else 0.0) or case.facts.get("loss.schedule") is not None:
+        return None
+    lowest, least, epoch = float(losses[row]), float(losses[-last:].min()), float(epochs[row])
+    text = (
+        f"train.loss was {figure(lowest)} at epoch {figure(epoch)} and is {figure(least)} at least in the last {last} epochs; "
+        f"{name} fell from {figure(best)} to {figure(end)} with it: what threw the network out of its minimum is not made up for."
+    )
+    evidence = (
+        Evidence("train.loss", least, None, expected=lowest, basis=f"its lowest; least of the last {last} epochs"),
+        Evidence(name, end, None, expected=best, basis="mean of the end, against its best"),
+    )
+    changes = scale_rate(case, 1 / 3, "a third of the rate, from the best checkpoint")
+    actions = ("go on from the best checkpoint, not from the last",)
+    return Signs(text, evidence, "warning", 0.7, changes, actions, (float(epochs[min(row + 1, len(epochs) - 1)]),))
 
 
 def unstable_validation(case: Case) -> Signs | Lacking | None:
@@ -183,10 +210,13 @@ STABILITY: dict[str, Fault] = {
         name="Late collapse",
         family="stability",
         level="syndrome",
-        means="A score that was good falls to less than half of it and stays there to the end.",
+        means=(
+            "A score that was good falls to less than half of it and stays there to the end; or it falls with a training loss "
+            "that was thrown up and does not come back."
+        ),
         needs="six epochs of a validation score",
         signature=late_collapse,
-        severity="critical",
+        severity="critical; a warning where the score keeps more than half",
         dose="a third of the learning rate, from the best checkpoint; clipping of the gradient norm",
         explains=(
             "single_class_prediction",

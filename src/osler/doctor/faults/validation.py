@@ -227,7 +227,7 @@ def small_validation(case: Case) -> Signs | Lacking | None:
     grid = smallest_set(case.chart.values("val.accuracy")) if case.binary or case.chart.has("val.accuracy") else None
     if not n > 0 and (grid is None or grid.n == 0):
         return Lacking("samples.val, or an accuracy whose steps betray it")
-    size = n if n > 0 else float(grid.largest) if grid is not None else math.nan
+    size = n if n > 0 else float(grid.n) if grid is not None else math.nan
     if size >= SMALL:
         return None
     step = f"val.accuracy moves in steps of 1/{grid.n}, so" if not n > 0 and grid is not None else "As stated,"
@@ -237,7 +237,7 @@ def small_validation(case: Case) -> Signs | Lacking | None:
             size,
             None,
             expected=float(SMALL),
-            basis="largest size that fits the steps" if not n > 0 else "as stated",
+            basis="smallest size that makes these steps" if not n > 0 else "as stated",
         ),
     )
     return Signs(

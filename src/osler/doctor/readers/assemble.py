@@ -25,8 +25,12 @@ SWEPT = re.compile(r"(?i)(?:thresholds?|thr|cut_?-?off|confidence|conf|bins?(?:[
 MOST_RUNS = 1_000
 # A series logged more often than this an epoch is kept as a trace too, up to so many values.
 LONGEST_TRACE = 1_000_000
+# A network that draws boxes and masks is scored for both, "metrics/mAP50(B)" and "(M)"; it is judged by its masks.
+OF_BOXES, OF_MASKS = "(B)", "(M)"
 # So many values an epoch, on average, still are one an epoch.
 ONCE = 1.5
+# Epochs that make what stands in one of them alone none of theirs.
+SEVERAL = 4
 
 
 @dataclass(frozen=True)
@@ -200,7 +204,7 @@ def _loss_by_row(table: Table) -> NDArray[np.float64]:
 def _chart(table: Table, segments: Sequence[Rows], source: str, names: tuple[str, ...], notes: Sequence[str]) -> Chart:
     layout = lay_out(table.epochs, segments, table.axis)
     candidates, ignored = _understood(table, layout)
-    candidates = _with_splits(_numbered(candidates))
+    candidates = _with_splits(_of_epochs(_numbered(candidates), ignored))
     chosen: dict[str, Candidate] = {}
     for candidate in sorted(candidates, key=lambda each: _standing(each, candidates)):  # stable: of equals the first in the log
         other = chosen.setdefault(candidate.name.casefold(), candidate)
@@ -224,11 +228,16 @@ def _chart(table: Table, segments: Sequence[Rows], source: str, names: tuple[str
     )
 
 
-def _standing(each: Candidate, candidates: Sequence[Candidate]) -> tuple[int, bool, float]:
-    """The lower, the better a column stands for its series: not with half the epochs that another one of its kind has."""
+def _standing(each: Candidate, candidates: Sequence[Candidate]) -> tuple[int, bool, float, int]:
+    """The lower, the better a column stands for its series: not with half the epochs that another one of its kind has.
+
+    Of the rates of several groups of weights, that which most of them have: biases may be warmed up from another.
+    """
     variant, per_epoch = each.rank
-    most = max(_count(other) for other in candidates if other.name == each.name and other.rank[0] == variant)
-    return variant, 2 * _count(each) <= most, per_epoch
+    alike = [other for other in candidates if other.name == each.name and other.rank[0] == variant]
+    most = max(_count(other) for other in alike)
+    same = sum(np.array_equal(other.merged.values, each.merged.values, equal_nan=True) for other in alike)
+    return variant, 2 * _count(each) <= most, per_epoch, -same if each.meaning.name == "learning_rate" else 0
 
 
 def _count(each: Candidate) -> int:
@@ -240,8 +249,12 @@ def _understood(table: Table, layout: Layout) -> tuple[list[Candidate], list[str
     """The columns that mean a figure and hold one in this run, and the labels of the others."""
     candidates: list[Candidate] = []
     ignored: list[str] = []
+    labels = {column.label for column in table.columns}
     for column in table.columns:
         meaning = find_meaning(column.label)
+        if f"{column.label.removesuffix(OF_BOXES)}{OF_MASKS}" in labels - {column.label}:
+            ignored.append(column.label)
+            continue
         if meaning.kind != "figure" or meaning.variant not in VARIANTS:
             ignored.append(column.label)
             continue
@@ -250,6 +263,15 @@ def _understood(table: Table, layout: Layout) -> tuple[list[Candidate], list[str
             several = f"mean of about {merged.per_epoch:.0f} values an epoch"
             candidates.append(Candidate(column, meaning, merged, (several,) if merged.mean else ()))
     return candidates, ignored
+
+
+def _of_epochs(candidates: list[Candidate], ignored: list[str]) -> list[Candidate]:
+    """Leaves out what a log of several epochs gives once and of no split: a target, a result that is told in the end."""
+    if max(map(_count, candidates), default=0) < SEVERAL:
+        return candidates
+    once = [each for each in candidates if each.meaning.split == "" and _count(each) == 1]
+    ignored += [each.column.label for each in once]
+    return [each for each in candidates if not any(each is other for other in once)]
 
 
 def _numbered(candidates: list[Candidate]) -> list[Candidate]:

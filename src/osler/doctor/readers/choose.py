@@ -129,7 +129,7 @@ def _read_folder(folder: Path, name: str) -> list[Chart]:
             charts += _with_facts(_read_file(path, str(path)), path.parent)
         except DataError as error:
             faults.append(str(error))
-    charts = _joined(charts)
+    charts = _joined(_each_once(charts))
     if found.events:
         from osler.doctor.readers.tensorboard import read_event_folder  # slow to import, and few need it
 
@@ -149,6 +149,23 @@ def _read_folder(folder: Path, name: str) -> list[Chart]:
         else f" None of its {found.files} files is a log by name."
     )
     raise DataError(f"{name}: no training log was found in this folder.{more}")
+
+
+def _each_once(charts: Sequence[Chart]) -> list[Chart]:
+    """Charts without those that hold nothing but what another one of their folder does: a history as CSV and as JSON."""
+    kept: list[Chart] = []
+    for chart in sorted(charts, key=lambda each: -len(each.series)):
+        if not any(Path(chart.source).parent == Path(other.source).parent and _holds(other, chart) for other in kept):
+            kept.append(chart)
+    return [chart for chart in charts if any(chart is each for each in kept)]
+
+
+def _holds(chart: Chart, other: Chart) -> bool:
+    """Whether every series of the other chart is one of this, figure by figure."""
+    return len(chart) == len(other) and all(
+        name in chart.series and np.array_equal(series.values, chart.values(name), equal_nan=True)
+        for name, series in other.series.items()
+    )
 
 
 def _joined(charts: Sequence[Chart]) -> list[Chart]:

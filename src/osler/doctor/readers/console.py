@@ -44,7 +44,7 @@ class Log:
 
     epoch: float = np.nan
     context: str = ""
-    planned: float = np.nan
+    planned: set[float] = field(default_factory=set)
     row: int = -1
     epochs: list[float] = field(default_factory=list)
     steps: list[float] = field(default_factory=list)
@@ -79,19 +79,28 @@ def read_console(source: Source, reader: str = "console") -> list[Chart]:
             line = line[-LONGEST_LINE:]
             cut += 1
         if line:
-            _take(log, *planner.read(line, log.context), number)
+            _take(log, *_read_line(planner, line, log), number)
     by_step = _counts_steps(log)
     if by_step:
         log.epochs, log.parts = log.steps, {}
     _refuse_prose(log)
+    _leave_out_settings(log)
     notes = (f"{cut} lines are longer than {LONGEST_LINE} signs: their ends were read",) if cut else ()
     nested = None if by_step else numbered_through(log.mentions, len(log.epochs))
     if nested is not None:
-        log.epochs, log.planned = nested.tolist(), np.nan
+        log.epochs, log.planned = nested.tolist(), set()
         notes = (*notes, NESTED)
     _of_whole_epochs(log)
     table = _table(log, source, reader, _settings(lines, log), notes)
     return charts_of(replace(table, axis="step").noted(BY_STEP) if by_step else table)
+
+
+def _read_line(planner: Planner, line: str, log: Log) -> tuple[Plan, Sequence[str]]:
+    """A line's plan; a heading counts for the lines of its epoch: "Starting training" says nothing of "Epoch 1 loss: 0.7"."""
+    plan, parts = planner.read(line, log.context)
+    if log.context and plan.epoch is not None and _float(parts[plan.epoch]) != log.epoch:
+        plan, parts = planner.read(line, "")
+    return plan, parts
 
 
 def _counts_steps(log: Log) -> bool:
@@ -144,7 +153,7 @@ def _take(log: Log, plan: Plan, parts: Sequence[str], number: int) -> None:
             log.mentions.append(Mention(plan.words, epoch, len(log.epochs)))
         log.epoch = epoch
         if plan.total is not None:
-            log.planned = _float(parts[plan.total])
+            log.planned.add(_float(parts[plan.total]))
     if plan.context is not None:
         log.context = plan.context
     if not plan.figures:
@@ -172,6 +181,13 @@ def _take(log: Log, plan: Plan, parts: Sequence[str], number: int) -> None:
             log.percents[label] = log.percents.get(label, 0) + 1
         if figure.running or plan.running:
             log.running[label] = log.running.get(label, 0) + 1
+
+
+def _leave_out_settings(log: Log) -> None:
+    """Leaves out what stands above the first epoch alone: "SCALE_FACTOR: 16" is a setting, named like a figure."""
+    named = np.flatnonzero(np.isfinite(log.epochs))
+    if len(named):
+        log.columns = {label: column for label, column in log.columns.items() if column[0][-1] >= named[0]} or log.columns
 
 
 def _of_whole_epochs(log: Log) -> None:
@@ -227,9 +243,10 @@ def _settings(lines: Sequence[str], log: Log) -> Facts:
         if match and key is not None and (FACTS[key] != "text" or parse_number(match[2]) is None):
             found.setdefault(key, match[2].strip("'\""))
     facts = Facts.of(found, "the log's own lines", strict=False, assumed=True)
-    if np.isfinite(log.planned):
+    if len(log.planned) == 1:  # several are those of several runs or phases
+        (planned,) = log.planned
         known = [epoch for epoch in log.epochs if np.isfinite(epoch)]
         # "Epoch 0/24" ... "Epoch 24/24" are 25.
-        from_zero = bool(known) and min(known) == 0 and max(known) == log.planned
-        facts = facts.over(Facts.of({"training.epochs": int(log.planned) + from_zero}, "the log's count of epochs"))
+        from_zero = bool(known) and min(known) == 0 and max(known) == planned
+        facts = facts.over(Facts.of({"training.epochs": int(planned) + from_zero}, "the log's count of epochs"))
     return facts

@@ -315,9 +315,10 @@ def _refuse_named_rows(source: str, blocks: Sequence[Block]) -> None:
 
 
 def _refuse_comparison(source: str, epochs: NDArray[np.float64], names: Sequence[str]) -> None:
-    """A row for each network or fold, and no epochs: what came out in the end, not how it came to it."""
+    """A row for each network or fold, and no epochs that count on: what came out in the end, not how it came to it."""
     words = any(parse_number(name) is None for name in names)
-    if not np.isfinite(epochs).any() and (words or len(names) <= MOST_FOLDS):
+    counts = len(epochs) > 1 and bool(np.all(np.diff(epochs) > 0))
+    if not counts and (words or len(names) <= MOST_FOLDS):
         shown = ", ".join(map(repr, names[:4]))
         raise DataError(
             f"{source}: has one row for each of {shown}: it compares results, and tells nothing of the epochs before them."

@@ -8,10 +8,12 @@ from pathlib import Path
 
 __all__ = ["Contents", "is_run", "look_through"]
 
-# Logs by name: the first that a folder has stands for it and all below it.
-LOG_NAMES = (
-    "trainer_state.json", "results.csv", "metrics.csv", "history.json", "history.csv", "training_history.json",
-    "training_log.csv", "log.csv", "metrics.json", "metrics.jsonl", "train.log", "training.log", "log.txt", "train_log.txt",
+# Logs by name: event files beside one and below it say the same again.
+LOG_NAMES = frozenset(
+    (
+        "trainer_state.json", "results.csv", "metrics.csv", "history.json", "history.csv", "training_history.json",
+        "training_log.csv", "log.csv", "metrics.json", "metrics.jsonl", "train.log", "training.log", "log.txt", "train_log.txt",
+    )
 )  # fmt: skip
 LOG_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".log", ".txt", ".md", ".out")
 NO_LOGS = ("LICENSE", "README", "REQUIREMENTS")
@@ -26,7 +28,7 @@ class Contents:
     Attributes:
         runs: run folders of Osler; nothing below them is looked at.
         logs: files that are logs by their names, or may be by their suffix.
-        events: TensorBoard's event files; other logs beside one say the same again.
+        events: TensorBoard's event files; tables beside one say the same again.
         files: how many files were seen.
         cut: there are so many entries that not all were looked at.
     """
@@ -46,9 +48,9 @@ def is_run(folder: Path) -> bool:
 def look_through(folder: Path) -> Contents:
     """What a folder holds, without following links to folders, hidden names left out."""
     found = Contents()
-    waiting, seen = [(folder, 0)], 0
+    waiting, seen = [(folder, 0, False)], 0
     while waiting and seen < MOST_ENTRIES:
-        here, depth = waiting.pop(0)
+        here, depth, named = waiting.pop(0)
         try:
             entries = [entry for entry in sorted(here.iterdir()) if not entry.name.startswith(".")]
         except OSError:
@@ -57,22 +59,18 @@ def look_through(folder: Path) -> Contents:
         if depth and is_run(here):
             found.runs.append(here)
             continue
-        files = [entry for entry in entries if entry.is_file()]
-        if not _take(found, files) and depth < DEEPEST:
-            waiting += [(entry, depth + 1) for entry in entries if entry.is_dir() and not entry.is_symlink()]
+        named = _take(found, [entry for entry in entries if entry.is_file()], named)
+        if depth < DEEPEST:
+            waiting += [(entry, depth + 1, named) for entry in entries if entry.is_dir() and not entry.is_symlink()]
     return Contents(sorted(found.runs), sorted(found.logs), sorted(found.events), found.files, bool(waiting))
 
 
-def _take(found: Contents, files: Sequence[Path]) -> bool:
-    """Adds the files of one folder; whether one of them stands for the whole folder."""
+def _take(found: Contents, files: Sequence[Path], above: bool) -> bool:
+    """Adds the files of one folder; whether a log known by its name is among them, or was `above`."""
     found.files += len(files)
-    own = {path.name: path for path in files}
-    named = next((own[known] for known in LOG_NAMES if known in own), None)
-    if named is not None:
-        found.logs.append(named)
-        return True
+    named = above or any(path.name in LOG_NAMES for path in files)
     events = [path for path in files if "tfevents" in path.name]
-    found.events += events
-    if not events:
+    found.events += [] if named else events
+    if named or not events:
         found.logs += [path for path in files if path.suffix.lower() in LOG_SUFFIXES and path.stem.upper() not in NO_LOGS]
-    return False
+    return named

@@ -174,7 +174,7 @@ def history_charts(value: Mapping[str, Any], name: str, reader: str = "json.hist
     if len(groups) > 1 and not any(split_of(key) for key, _ in groups) and _share_labels(groups):
         return _separate(groups, name, reader, facts)
     lists = own + [
-        (f"{key} {label}" if split_of(key) or len(groups) > 1 else label, numbers)
+        (f"{key} {label}" if split_of(key) or len(groups) > 1 or find_meaning(key).kind == "figure" else label, numbers)
         for key, pairs in groups
         for label, numbers in pairs
     ]

@@ -23,7 +23,7 @@ NUMBER_WITH_COMMA = re.compile(NUMBER_TEXT.format(point=r"[.,]", words=WORD_NUMB
 SIMPLE_NUMBER = r"[-+]?(?:\d+\.\d+|\d+|\.\d+)(?:[eE][-+]?\d+)?"
 EPOCH_WORD = re.compile(
     r"(?i)(?<![a-z/])(?:epoch|epoche|epoca|época|époque|epok|epoka|эпоха|ep|轮次|エポック|에포크|에폭|第)"
-    r"(?:\s*(?:no|num|number|nr))?[\s.:#=\-\[(|'\"]*$"
+    r"(?:\s*(?:no|num|number|nr|completed?|finished|done|ended|end|summary|results?))?[\s.:#=\-\[(|'\"]*$"
 )
 # "第 5/50 轮" counts epochs, "第 2 折" folds.
 COUNTS_EPOCHS = re.compile(r"(?i)\s*(?:/|轮|个?\s*epoch|代|次|回|エポック)")
@@ -31,6 +31,8 @@ COUNTS_EPOCHS = re.compile(r"(?i)\s*(?:/|轮|个?\s*epoch|代|次|回|エポッ�
 SPOKEN_OF = re.compile(r"(?i)best|restor|early|stop|resum|from the end|save|load|every|since|previous|until|checkpoint")
 # "New best model found at epoch 7 with val_acc=0.54": a record, told again.
 BEST_EPOCH = re.compile(r"(?i)(?<![a-z])best\b.{0,40}\bepoch\W{0,3}\d")
+UNIT = re.compile(r"\s?(?:%|m?s\b|sec|min\b|it\b|img|hours?\b|h\b)")
+BARE_SPLIT = re.compile(r"(?:^|[\s|,;(\[])(\w+)\s*[=:]\s*$")
 BRACKETED = re.compile(r"^\s*[\[(]\s*$")
 OF_TOTAL = re.compile(r"(?i)^\s*(?:/|of|von|sur|de|из|\]?\s*\[?/)\s*$")
 PROGRESS = re.compile(r"[\]|]\s{0,3}-?\s{0,3}(?:ETA|\d+s)|\[[=>.\s]{4,120}\]|━|█|\d%\|| it/s|s/it|ms/step|s/step|s/epoch")
@@ -198,9 +200,23 @@ def _plan(line: str, parts: Sequence[str], context: str) -> Plan:
         local = split or local
         changed = split if lasting else changed
         figures.append(_with_unit(index, label, parts))
+    figures += _bare_losses(parts, figures)
     step = next((index for index in range(1, len(parts), 2) if _counts_part(parts[index - 1][-40:])), None)
     words = parts[epoch - 1][-LONGEST_WORDS:] if epoch is not None else ""
     return Plan(epoch, total, _distinct(figures), changed, tuple(literal), PROGRESS.search(line) is not None, step, words)
+
+
+def _bare_losses(parts: Sequence[str], figures: Sequence[Figure]) -> list[Figure]:
+    """The losses of "Epoch 1 | train=0.31 val=0.42 | auc=0.8": a line that names both splits, a number each, and no loss."""
+    if any(find_meaning(figure.label).name == "loss" for figure in figures):
+        return []
+    found: dict[str, Figure] = {}
+    for index in range(1, len(parts), 2):
+        label = BARE_SPLIT.search(parts[index - 1])
+        split = split_of(label[1]) if label and len(split_words(label[1])) == 1 else None
+        if split and "." in parts[index] and not UNIT.match(parts[index + 1]):
+            found.setdefault(split, Figure(index, f"{split} loss"))
+    return list(found.values()) if {"train", "val"} <= set(found) else []
 
 
 def _counts_part(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ __all__ = ["read_event_file", "read_event_folder"]
 Floats = NDArray[np.float64]
 MOST_FILES = 2_000
 MOST_FAULTS = 5
+KERAS_VALIDATION = re.compile(r"evaluation_\w+_vs_iterations")
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def _sessions(files: Sequence[tuple[str, Events]]) -> list[tuple[list[Points], t
             continue
         shared = [each for each in points if sessions and each.label in sessions[-1]]
         again = [each for each in shared if each.steps.min() <= sessions[-1][each.label][0].steps.min()]
-        if not sessions or len(again) > len(shared) // 2:
+        if not sessions or (again and 2 * len(again) >= len(shared)):
             sessions.append({})
             notes.append([])
         elif shared:
@@ -133,6 +135,10 @@ def _points(context: str, events: Events) -> tuple[list[Points], tuple[str, ...]
     named_splits = {split for tag in events.scalars if (split := find_meaning(tag).split)}
     if find_meaning(context).kind != "figure" and named_splits - {split_of(context)}:
         context = ""
+    if not context and any(KERAS_VALIDATION.fullmatch(tag) for tag in events.scalars):
+        context = (
+            "validation"  # its folder was renamed: Keras writes these tags, and "epoch_loss" beside them, of validation alone
+        )
     for tag, items in events.scalars.items():
         steps, times, values = (np.array(column, dtype=np.float64) for column in zip(*items, strict=True))
         meaning = find_meaning(tag)

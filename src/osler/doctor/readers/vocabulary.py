@@ -26,6 +26,7 @@ VOCABULARY: dict[str, dict[str, tuple[str, ...]]] = {
         ),
         "val": (
             "val", "valid", "validation", "validate", "validating", "eval", "evaluation", "evaluate", "dev", "vali", "valset",
+            "sel", "selection", "tune", "tuning",
             "validierung", "validierungs", "validación", "validacion", "validazione", "validação", "validacao", "walidacja",
             "doğrulama", "валидация", "валидации", "на валидации", "验证", "验证集", "驗證", "検証", "검증",
         ),
@@ -345,6 +346,8 @@ def _meaning_of(label: str, words: list[Word], percent: bool) -> Meaning:
         elif "noise" not in roles and "epoch" not in roles:
             left += words[place : place + length]
         place += length
+    if optimum.startswith("seconds") and not names and split in ("val", "test"):
+        return Meaning("known")  # how long validation took
     if optimum and not names:
         return Meaning("figure", optimum, None, _part(label, left), variant)
     return _figure(label, names, left, split, variant, percent)

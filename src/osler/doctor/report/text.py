@@ -21,7 +21,9 @@ def verdict_text(diagnosis: Diagnosis) -> str:
     if diagnosis.verdict == "refused":
         return f"Refused: {diagnosis.error}"
     if diagnosis.verdict == "healthy":
-        return f"Healthy: {len(diagnosis.checked)} faults were looked for and none was found that matters."
+        alone = diagnosis.chart is not None and not any(name.startswith(("val.", "test.")) for name in diagnosis.chart.series)
+        blind = " No figure of validation is logged: how it does there nobody can say." if alone else ""
+        return f"Healthy: {len(diagnosis.checked)} faults were looked for and none was found that matters.{blind}"
     if diagnosis.verdict == "undecided":
         return f"Undecided: {diagnosis.reason}."
     counts = Counter(finding.severity for finding in diagnosis.findings)
