@@ -59,6 +59,7 @@ def _stays_above(case: Case, after: NDArray[np.float64], jitter: float) -> bool:
 
 
 def _ended(case: Case) -> bool:
+    """Whether a run has all its epochs, or nobody says how many it is to have."""
     return not float(case.chart.ordinals[-1]) < case.planned
 
 
@@ -136,7 +137,7 @@ def _at_once(case: Case) -> Signs | None:
     epochs, val, train = case.pair("val.loss", "train.loss")
     name = case.score("val", FEWEST_AFTER - 1)
     row = int(np.argmin(val)) if len(val) else 0
-    if name is None or len(val) - row < FEWEST_AFTER - 1 or float(case.chart.ordinals[-1]) < case.planned:
+    if name is None or len(val) - row < FEWEST_AFTER - 1 or not _ended(case):
         return None
     fell = float(train[-1]) < 0.9 * float(train[row])
     if not (np.diff(val[row:]) > 0).all() or not 0.0 < float(val[row]) < float(val[-1]) / PARTED or not fell:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from itertools import pairwise
 
 import numpy as np
@@ -138,8 +139,8 @@ def alternating_prediction(case: Case) -> Signs | Lacking | None:
 def _mirrored_accuracy(case: Case) -> Signs | None:
     """An accuracy that is now one figure, now one minus it: all samples called one class of two, then all the other."""
     epochs, values = case.chart.points("val.accuracy")
-    upper = np.maximum(values, 1.0 - values)
-    share = float(max(upper, key=lambda level: int((np.abs(upper - level) < ROUNDED).sum()), default=0.0))
+    repeated = Counter(np.round(np.maximum(values, 1.0 - values), 4).tolist()).most_common(1)
+    share = repeated[0][0] if repeated else 0.0
     if share < LEAST_MIRRORED:
         return None
     ones, others = (np.flatnonzero(np.abs(values - level) < ROUNDED) for level in (share, 1.0 - share))

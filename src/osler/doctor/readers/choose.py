@@ -153,16 +153,20 @@ def _read_folder(folder: Path, name: str) -> list[Chart]:
 
 def _each_once(charts: Sequence[Chart]) -> list[Chart]:
     """Charts without those that hold nothing but what another one of their folder does: a history as CSV and as JSON."""
-    kept: list[Chart] = []
-    for chart in sorted(charts, key=lambda each: -len(each.series)):
-        if not any(Path(chart.source).parent == Path(other.source).parent and _holds(other, chart) for other in kept):
-            kept.append(chart)
-    return [chart for chart in charts if any(chart is each for each in kept)]
+    kept: dict[tuple[Path, int], list[Chart]] = {}
+    again: set[int] = set()
+    for place, chart in sorted(enumerate(charts), key=lambda each: -len(each[1].series)):
+        alike = kept.setdefault((Path(chart.source).parent, len(chart)), [])
+        if any(_holds(other, chart) for other in alike):
+            again.add(place)
+        else:
+            alike.append(chart)
+    return [chart for place, chart in enumerate(charts) if place not in again]
 
 
 def _holds(chart: Chart, other: Chart) -> bool:
-    """Whether every series of the other chart is one of this, figure by figure."""
-    return len(chart) == len(other) and all(
+    """Whether every series of the other chart, of as many epochs, is one of this, figure by figure."""
+    return all(
         name in chart.series and np.array_equal(series.values, chart.values(name), equal_nan=True)
         for name, series in other.series.items()
     )
@@ -185,9 +189,9 @@ def _joined(charts: Sequence[Chart]) -> list[Chart]:
 
 def _belong_together(one: Chart, other: Chart) -> bool:
     return (
-        Path(one.source).parent == Path(other.source).parent
-        and "#" not in one.source + other.source
-        and not set(one.series) & set(other.series)
+        one.series.keys().isdisjoint(other.series)
         and len(one) > 1
+        and "#" not in one.source + other.source
+        and Path(one.source).parent == Path(other.source).parent
         and np.array_equal(one.epochs, other.epochs)
     )
