@@ -275,3 +275,28 @@ def test_losses_that_part_are_no_less_grave_where_the_validation_loss_rises_too(
     train = [0.944 * 0.985**k for k in range(120)]
     val = [max(0.731, 0.935 - 0.01 * k) if k < 40 else 0.731 + 0.001 * (k - 40) for k in range(120)]
     assert found({"train.loss": train, "val.loss": val})["overfitting"].severity == "warning"
+
+
+KNOWN: Columns = {
+    "train.loss": [0.69, 0.5, 0.35, 0.25, 0.16, 0.1, 0.07, 0.05, 0.035, 0.025, 0.021, 0.02],
+    "val.loss": [0.69, 0.58, 0.48, 0.42, 0.38, 0.36, 0.35, 0.35, 0.35, 0.35, 0.35, 0.35],
+    "train.auc": [0.6, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0],
+    "val.auc": [0.6, 0.75, 0.82, 0.86, 0.89, 0.91, 0.92, 0.92, 0.92, 0.92, 0.92, 0.92],
+}
+
+
+def test_training_samples_known_by_heart_overfit_though_nothing_falls() -> None:
+    finding = found(KNOWN)["overfitting"]
+    assert finding.severity == "warning"
+    assert "17.0" in finding.signs.summary or "17.07" in finding.signs.summary
+    assert "overfitting" not in found({**KNOWN, "val.auc": [*KNOWN["val.auc"][:6], 0.95, 0.97, 0.985, 0.99, 0.99, 0.99]})
+    assert "overfitting" not in found({**KNOWN, "val.loss": [*KNOWN["val.loss"][:6], 0.3, 0.25, 0.2, 0.15, 0.11, 0.1]})
+    assert "overfitting" not in found(KNOWN, **{"training.epochs": 100})
+
+
+def test_a_wide_gap_between_dice_needs_no_other_sign() -> None:
+    train = [0.05, 0.2, 0.4, 0.55, 0.7, 0.8, 0.86, 0.9, 0.92, 0.94, 0.95, 0.95]
+    val = [0.04, 0.2, 0.35, 0.45, 0.5, 0.53, 0.55, 0.55, 0.55, 0.55, 0.55, 0.55]
+    assert found({"train.dice": train, "val.dice": val}, task="segmentation")["overfitting"].severity == "warning"
+    nearer = [value * 0.75 / 0.55 for value in val]
+    assert "overfitting" not in found({"train.dice": train, "val.dice": nearer}, task="segmentation")

@@ -19,6 +19,8 @@ __all__ = ["GENERALISATION", "by_heart"]
 # Epochs after the best that are needed to tell a rise from jitter.
 FEWEST_AFTER = 5
 GAP = 0.2
+# A gap that needs no other sign, and how many times training's loss validation's is where samples are known by heart.
+WIDE_GAP, BY_HEART, BEHIND = 0.3, 6.0, 0.03
 # Of losses alone: epochs that show it, what validation may still gain in their last third, and what training must.
 FEWEST_PARTED, STALLED, STILL_FALLS = 15, 0.05, 0.1
 TOGETHER = 3.0
@@ -98,7 +100,7 @@ def overfitting(case: Case) -> Signs | Lacking | None:
     found = _rise(case)
     parted = None if case.score("val") is not None else _losses_part(case)
     if found is None or parted is not None:
-        return parted or _gap(case)
+        return parted or _gap(case) or _known_by_heart(case)
     row, lowest, rise = found
     epochs = case.chart.points("val.loss")[0]
     best_epoch = float(epochs[row])
@@ -107,7 +109,7 @@ def overfitting(case: Case) -> Signs | Lacking | None:
         return None
     falls = _score_falls(case, best_epoch)
     if falls is False:
-        return None
+        return _known_by_heart(case)
     evidence = [
         Evidence("val.loss", lowest + rise, None, expected=lowest, basis=f"mean of the end; lowest, epoch {figure(best_epoch)}")
     ]
@@ -194,7 +196,9 @@ def _gap(case: Case) -> Signs | None:
         starts = (0.5, 0.5) if name == "auc" else (float(trained[0]), float(values[0]))
         gained, carried = train_end - starts[0], end - starts[1]
         error = case.null_error("val") if name == "auc" else math.nan
-        if train_end - end < max(GAP, 1.96 * error if error > 0 else 0.0) or gained < GAP or carried > 0.5 * gained:
+        if train_end - end < max(GAP, 1.96 * error if error > 0 else 0.0) or gained < GAP:
+            return None
+        if carried > 0.5 * gained and train_end - end < WIDE_GAP:
             return None
         since = "over chance" if name == "auc" else "since the first epoch"
         text = (
@@ -205,6 +209,30 @@ def _gap(case: Case) -> Signs | None:
         against = Evidence(f"val.{name}", end, float(epochs[-1]), expected=train_end, basis="in training; mean of the end")
         return Signs(text, (against,), "warning", 0.65, _regularise(case), ("use the checkpoint of the best epoch",), (start,))
     return None
+
+
+def _known_by_heart(case: Case) -> Signs | None:
+    """A training loss of next to nothing beside a validation loss that is many times as large, and a score that lags behind."""
+    name = next((each for each in SCORES if case.chart.has(f"val.{each}", f"train.{each}", points=10)), None)
+    plain = "unaugmented.eval_mode" if case.chart.has("unaugmented.eval_mode") else "train.loss"
+    epochs, val, train = case.pair("val.loss", plain)
+    if name is None or len(epochs) < 10 or case.balanced_sampler or not _ended(case):
+        return None
+    losses = tail_mean(val), tail_mean(train)
+    scores = tail_mean(case.chart.points(f"val.{name}")[1]), tail_mean(case.chart.points(f"train.{name}")[1])
+    if not 0.0 < BY_HEART * losses[1] < losses[0] or scores[1] - scores[0] < BEHIND:
+        return None
+    text = (
+        f"The loss of training samples is {figure(losses[1])} at the end and that of validation {figure(losses[0])}, "
+        f"{figure(losses[0] / losses[1])} times as much, with {name} {figure(scores[1])} and {figure(scores[0])}: the training "
+        "samples are known by heart."
+    )
+    evidence = (
+        Evidence("val.loss", losses[0], None, expected=losses[1], basis=f"{plain}; means of the end"),
+        Evidence(f"val.{name}", scores[0], None, expected=scores[1], basis="in training; means of the end"),
+    )
+    start = float(epochs[int(np.argmax(val > BY_HEART * train))])
+    return Signs(text, evidence, "warning", 0.6, _regularise(case), ("use the checkpoint of the best epoch",), (start,))
 
 
 def _losses_part(case: Case) -> Signs | None:
@@ -279,13 +307,13 @@ GENERALISATION: dict[str, Fault] = {
         family="generalisation",
         level="cause",
         explains=("best_from_noise", "chance_auc", "single_class_prediction", "accuracy_is_majority", "low_overlap"),
-        means="What is gained in training is lost, or no longer gained, in validation.",
+        means="What is gained in training is lost, or no longer gained, in validation; or training samples are known by heart.",
         needs="four epochs of losses and a score, of a run that has ended; six of the validation loss, better with a score, "
         "fifteen without; or ten of a score on both splits",
         signature=overfitting,
         severity=(
-            "warning where the score falls or has parted from the training score by 0.2, or the loss rises by a quarter or, with "
-            "no score, has parted from training's by half; else a note"
+            "warning where the score falls or has parted from the training score by 0.2, or the loss is six times training's "
+            "with a score that lags, or rises by a quarter or, with no score, has parted from training's by half; else a note"
         ),
         dose="the checkpoint of the best epoch; augmentation; ten times the weight decay, up to 0.01",
         lookalikes=(
