@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,16 @@ def filled(samples: Samples, folder: Path, preparation: Preparation = GRAY, **op
     cache = open_cache(samples, preparation, folder)
     cache.ensure(np.arange(len(samples)), **options)
     return cache
+
+
+def test_checksums_are_those_of_the_prepared_bytes(tmp_path: Path) -> None:
+    """In any order, repeats allowed, whatever the order in which the rows were prepared."""
+    samples = array_samples(9)
+    cache = open_cache(samples, GRAY, tmp_path)
+    cache.ensure([7, 2])
+    cache.ensure(np.arange(9))
+    rows = np.array([8, 0, 7, 2, 2])
+    assert cache.checksums(rows).tolist() == [zlib.crc32(cache.gather([row])[0].tobytes()) for row in rows.tolist()]
 
 
 # --- what it gives back -----------------------------------------------------------------------------------------------------

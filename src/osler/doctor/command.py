@@ -84,7 +84,11 @@ def _diagnose_source(source: Path | str, facts: Facts) -> list[Diagnosis]:
         return _diagnose_one(source, facts)
     found = look_through(folder)
     runs = [run for path in found.runs for run in _diagnose_one(path, facts)]
-    return runs if runs and not (found.logs or found.events) else runs + _diagnose_one(source, facts)
+    if not runs:
+        return _diagnose_one(source, facts)
+    others = _diagnose_one(source, facts) if found.logs or found.events else []
+    # Notes that lie beside runs are no logs, and no input that was refused.
+    return runs + [each for each in others if each.verdict != "refused"]
 
 
 def _folder(source: Path | str) -> Path | None:

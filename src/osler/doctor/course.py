@@ -13,6 +13,8 @@ __all__ = ["climbs", "flips", "has_gained", "longest_constant", "median", "noise
 
 Floats = NDArray[np.float64]
 
+MANY_STEPS = 100
+
 
 def median(values: Floats) -> float:
     """The median of what is finite, NaN of nothing; `np.median` imports numpy.ma, a tenth of what a diagnosis may take.
@@ -44,6 +46,8 @@ def climbs(values: Floats) -> bool:
     """
     steps = np.diff(values)
     count, up = len(steps), int((steps > 0).sum())
+    if count > MANY_STEPS:
+        return 2 * up - count > 2.326 * math.sqrt(count)  # the binomial is normal by then, and its sum long
     as_many = sum(math.comb(count, more) for more in range(up, count + 1))
     return 100 * as_many < 1 << count
 

@@ -58,6 +58,9 @@ def test_runs_and_other_logs_in_one_folder(tmp_path: Path) -> None:
     write(tmp_path / "theirs" / "one.csv", CSV)
     write(tmp_path / "theirs" / "notes.txt", "nothing of note")
     assert names(tmp_path) == ["mine", "theirs/one.csv"]
+    (tmp_path / "theirs" / "one.csv").unlink()
+    assert names(tmp_path) == ["mine"]
+    assert diagnose_sources([tmp_path]).exit_code() == 0  # notes beside a run are no log that was refused
 
 
 def test_logs_of_several_projects_are_all_read(tmp_path: Path) -> None:
@@ -67,7 +70,6 @@ def test_logs_of_several_projects_are_all_read(tmp_path: Path) -> None:
     write(tmp_path / "torch" / "out.txt", "\n".join(f"Epoch {e}/3 loss: 0.{9 - e} val_loss: 0.{8 - e}" for e in (1, 2, 3)))
     write(tmp_path / "board" / "run" / "events.out.tfevents.2.host", "damaged")
     write(tmp_path / "board" / "run" / "extra.csv", ALONE)  # beside event files: theirs
-    assert [path.name for path in look_through(tmp_path).events] == ["events.out.tfevents.2.host"]
     assert names(tmp_path) == ["keras/training_log.csv", "torch/out.txt"]
 
 
@@ -78,6 +80,17 @@ def test_what_lies_beside_and_below_a_log_known_by_its_name_is_read_too(tmp_path
     write(tmp_path / "metrics.json", json.dumps({"test_auc": 0.9}))
     write(tmp_path / "v2" / "one.csv", CSV)
     assert names(tmp_path) == ["second_history.json", "training_history.json", "v2/one.csv"]
+
+
+def test_a_table_of_results_hides_no_event_files(tmp_path: Path) -> None:
+    """It has the name of a log, and is refused: what lies below it is not told by it."""
+    write(tmp_path / "results.csv", "fold,epochs,auc\n1,8,0.7\n2,8,0.8\n")
+    write(tmp_path / "runs" / "a" / "events.out.tfevents.1.host", "damaged")
+    with pytest.raises(DataError, match=r"(?s)results\.csv: has one row.*holds no scalars"):
+        read_charts(tmp_path)
+    write(tmp_path / "results.csv", CSV)
+    assert names(tmp_path) == ["results.csv"]
+    assert not any("passed over" in note for note in read_charts(tmp_path)[0].notes)
 
 
 def test_facts_lie_beside_each_log(tmp_path: Path) -> None:

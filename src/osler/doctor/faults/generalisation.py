@@ -24,6 +24,7 @@ WIDE_GAP, BY_HEART, BEHIND = 0.3, 6.0, 0.03
 # Of losses alone: epochs that show it, what validation may still gain in their last third, and what training must.
 FEWEST_PARTED, STALLED, STILL_FALLS = 15, 0.05, 0.1
 TOGETHER = 3.0
+# How far above its first epochs a validation loss stays after a step in its course.
 STEP_UP = 1.25
 # Of runs too short for a trend: how many times the lowest loss the last one is, and what the score has lost.
 PARTED, LOST = 1.5, 0.1

@@ -29,6 +29,7 @@ CUT_OFF = 0.1
 NO_MOVE = 0.02
 # One that is lower by so much at the end has learned something, be it by heart.
 FALLEN = 0.06
+# One that ends so many times higher than it began does not stand still.
 RISEN = 1.25
 CHECKS = (
     "train on one batch of 32 samples until its loss is near zero (augmentation and dropout off): if that fails, the network, "

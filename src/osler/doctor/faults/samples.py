@@ -38,6 +38,7 @@ SHARED = {
     "patients": ("split.patients_shared", "audit.patients_across_splits"),
     "images": ("split.duplicates_shared", "audit.copies_across_splits"),
 }
+# What they are shares of, as the facts call it.
 COUNTED = {"patients": "patients", "images": "samples"}
 # Shares of validation and test from which on what is shared moves the figures a little, and much.
 SOME_SHARED, MANY_SHARED = 0.01, 0.05
@@ -152,7 +153,7 @@ def _shared(case: Case, what: str, key: str, count: float) -> Signs:
     audited = key.startswith("audit.")
     basis = "found by osler audit" if audited else "counted, or as stated"
     evidence = (Evidence(key, count, None, expected=0.0, basis=basis),)
-    audit = "" if audited else "osler audit DATA lists them: "
+    audit = "" if audited else "run osler audit on the data, "
     actions = (f"{audit}drop the copies that rows.csv of the audit lists, and train again",) if what == "images" else ()
     # A split by patient keeps copies apart only where they are known to be of one patient.
     by_patient = set_fact(case, "data.split.by_patient", True, "keep all samples of a patient in one split")
@@ -313,7 +314,7 @@ SAMPLES: dict[str, Fault] = {
         name="Leakage",
         family="samples",
         level="cause",
-        means="The same patients or images stand in training and validation.",
+        means="The same patients or images stand in training and in validation or test.",
         needs="split.patients_shared and split.duplicates_shared, an audit beside the run, or hashes of the splits",
         signature=leakage,
         severity="critical; a warning under a twentieth of validation and test, a note under a hundredth",

@@ -18,13 +18,14 @@ OUTWEIGHS = 1e6
 def term_outweighs(case: Case) -> Signs | Lacking | None:
     """A training loss that is a million times the sum of its logged parts: a term not logged, or its weight, makes nearly all."""
     parts = case.chart.parts("train.loss")
+    lacking = Lacking("three epochs of the training loss and of its parts")
+    if not parts:
+        return lacking
     total = case.chart.values("train.loss")
-    known = (
-        np.abs(np.array([case.chart.values(f"train.loss[{part}]") for part in parts])).sum(axis=0) if parts else total * np.nan
-    )
+    known = np.sum([np.abs(case.chart.values(f"train.loss[{part}]")) for part in parts], axis=0)
     rows = np.flatnonzero(np.isfinite(total + known) & (known > 0))
     if len(rows) < FEWEST_EPOCHS:
-        return Lacking("three epochs of the training loss and of its parts")
+        return lacking
     ratio = total[rows] / known[rows]
     least = int(ratio.argmin())
     if ratio[least] < OUTWEIGHS:

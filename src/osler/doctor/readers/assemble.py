@@ -236,8 +236,9 @@ def _standing(each: Candidate, candidates: Sequence[Candidate]) -> tuple[int, bo
     variant, per_epoch = each.rank
     alike = [other for other in candidates if other.name == each.name and other.rank[0] == variant]
     most = max(_count(other) for other in alike)
-    same = sum(np.array_equal(other.merged.values, each.merged.values, equal_nan=True) for other in alike)
-    return variant, 2 * _count(each) <= most, per_epoch, -same if each.meaning.name == "learning_rate" else 0
+    rates = alike if each.meaning.name == "learning_rate" else ()
+    same = sum(np.array_equal(other.merged.values, each.merged.values, equal_nan=True) for other in rates)
+    return variant, 2 * _count(each) <= most, per_epoch, -same
 
 
 def _count(each: Candidate) -> int:
@@ -252,7 +253,7 @@ def _understood(table: Table, layout: Layout) -> tuple[list[Candidate], list[str
     labels = {column.label for column in table.columns}
     for column in table.columns:
         meaning = find_meaning(column.label)
-        if f"{column.label.removesuffix(OF_BOXES)}{OF_MASKS}" in labels - {column.label}:
+        if column.label.endswith(OF_BOXES) and column.label.removesuffix(OF_BOXES) + OF_MASKS in labels:
             ignored.append(column.label)
             continue
         if meaning.kind != "figure" or meaning.variant not in VARIANTS:

@@ -18,7 +18,7 @@ from osler.doctor.facts import Facts
 from osler.doctor.readers.beside import facts_beside, own_facts_beside
 from osler.doctor.readers.delimited import read_delimited
 from osler.doctor.readers.eventfile import is_event_file
-from osler.doctor.readers.folders import is_run, look_through
+from osler.doctor.readers.folders import LOG_NAMES, is_run, look_through
 from osler.doctor.readers.huggingface import read_printed_records, read_trainer_state
 from osler.doctor.readers.jsonlogs import read_json
 from osler.doctor.readers.markdown import read_markdown
@@ -124,17 +124,21 @@ def _read_folder(folder: Path, name: str) -> list[Chart]:
         raise DataError(f"{name}: is an empty folder.")
     faults: list[str] = []
     charts: list[Chart] = []
+    told: set[Path] = set()
     for path in found.logs[:MOST_LOGS]:
         try:
             charts += _with_facts(_read_file(path, str(path)), path.parent)
         except DataError as error:
             faults.append(str(error))
+        else:
+            told |= {path.parent} if path.name in LOG_NAMES else set()
     charts = _joined(_each_once(charts))
-    if found.events:
+    events = [path for path in found.events if told.isdisjoint(path.parents)]
+    if events:
         from osler.doctor.readers.tensorboard import read_event_folder  # slow to import, and few need it
 
         try:
-            charts += _with_facts(read_event_folder(folder, found.events, name), folder)
+            charts += _with_facts(read_event_folder(folder, events, name), folder)
         except DataError as error:
             faults.append(str(error))
     if charts:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Contents", "is_run", "look_through"]
+__all__ = ["LOG_NAMES", "Contents", "is_run", "look_through"]
 
-# Logs by name: event files beside one and below it say the same again.
+# Logs by name: event files beside one that can be read, and below it, say the same again.
 LOG_NAMES = frozenset(
     (
         "trainer_state.json", "results.csv", "metrics.csv", "history.json", "history.csv", "training_history.json",
@@ -28,7 +28,7 @@ class Contents:
     Attributes:
         runs: run folders of Osler; nothing below them is looked at.
         logs: files that are logs by their names, or may be by their suffix.
-        events: TensorBoard's event files; tables beside one say the same again.
+        events: TensorBoard's event files; tables beside one say the same again, but for those known by their names.
         files: how many files were seen.
         cut: there are so many entries that not all were looked at.
     """
@@ -48,9 +48,9 @@ def is_run(folder: Path) -> bool:
 def look_through(folder: Path) -> Contents:
     """What a folder holds, without following links to folders, hidden names left out."""
     found = Contents()
-    waiting, seen = [(folder, 0, False)], 0
+    waiting, seen = [(folder, 0)], 0
     while waiting and seen < MOST_ENTRIES:
-        here, depth, named = waiting.pop(0)
+        here, depth = waiting.pop(0)
         try:
             entries = [entry for entry in sorted(here.iterdir()) if not entry.name.startswith(".")]
         except OSError:
@@ -59,18 +59,16 @@ def look_through(folder: Path) -> Contents:
         if depth and is_run(here):
             found.runs.append(here)
             continue
-        named = _take(found, [entry for entry in entries if entry.is_file()], named)
+        _take(found, [entry for entry in entries if entry.is_file()])
         if depth < DEEPEST:
-            waiting += [(entry, depth + 1, named) for entry in entries if entry.is_dir() and not entry.is_symlink()]
+            waiting += [(entry, depth + 1) for entry in entries if entry.is_dir() and not entry.is_symlink()]
     return Contents(sorted(found.runs), sorted(found.logs), sorted(found.events), found.files, bool(waiting))
 
 
-def _take(found: Contents, files: Sequence[Path], above: bool) -> bool:
-    """Adds the files of one folder; whether a log known by its name is among them, or was `above`."""
+def _take(found: Contents, files: Sequence[Path]) -> None:
+    """Adds the files of one folder."""
     found.files += len(files)
-    named = above or any(path.name in LOG_NAMES for path in files)
     events = [path for path in files if "tfevents" in path.name]
-    found.events += [] if named else events
-    if named or not events:
+    found.events += events
+    if not events or any(path.name in LOG_NAMES for path in files):
         found.logs += [path for path in files if path.suffix.lower() in LOG_SUFFIXES and path.stem.upper() not in NO_LOGS]
-    return named

@@ -66,10 +66,12 @@ def read_event_folder(folder: Path, files: Sequence[Path], name: str) -> list[Ch
         context = _context(parts[-1]) if parts else ""
         key = "/".join(parts[:-1] if context else parts)
         try:
-            runs.setdefault(key, []).append((context, read_events(open_source(path).data, str(path))))
+            events = read_events(open_source(path).data, str(path))
         except DataError as error:
             faults.append(str(error))
-    if not any(runs.values()):
+        else:
+            runs.setdefault(key, []).append((context, events))
+    if not runs:
         raise DataError(faults[0])
     passed = [f"passed over: {fault}" for fault in faults[:MOST_FAULTS]]
     return [chart.with_notes(passed) for chart in _charts(runs, name)] if passed else _charts(runs, name)
